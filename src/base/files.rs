@@ -1,0 +1,268 @@
+//! Whole files: read within a bound, write so that a reader sees the old or the new, never a half.
+//!
+//! Every error carries the path and what was tried.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use super::units;
+
+/// What could not be done to which file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {act} `{}`", units::printable(&path.to_string_lossy()))]
+pub struct FileError {
+    /// A verb: `read`, `write`, `lock` …
+    pub act: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`: names the act and the place of a system error.
+    pub fn at(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { act, path, source }
+    }
+}
+
+/// Reads a regular file of at most `bytes_max` bytes; links in its path are followed.
+///
+/// # Errors
+/// Anything but a regular file, a longer one, and what the system says.
+pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    let read = file
+        .take(bytes_max.saturating_add(1))
+        .read_to_end(&mut bytes);
+    match read {
+        Ok(length) if length as u64 > bytes_max => {
+            let size = units::bytes(bytes_max);
+            let source = io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it is larger than {size}"),
+            );
+            Err(FileError::at("read", path)(source))
+        }
+        Ok(_) => Ok(bytes),
+        Err(source) => Err(FileError::at("read", path)(source)),
+    }
+}
+
+/// Opens a regular file for reading; a FIFO or a device is refused instead of waited for.
+///
+/// # Errors
+/// Anything but a regular file, and what the system says.
+pub fn open_regular(path: &Path) -> Result<File, FileError> {
+    open_for_reading(path, 0)
+}
+
+/// As [`open_regular`], but a symbolic link as the last component is refused too.
+///
+/// # Errors
+/// Anything but a regular file, and what the system says (`ELOOP` for a link).
+pub fn open_regular_no_link(path: &Path) -> Result<File, FileError> {
+    open_for_reading(path, OFlags::NOFOLLOW.bits() as i32)
+}
+
+fn open_for_reading(path: &Path, extra_flags: i32) -> Result<File, FileError> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32 | extra_flags;
+    let open = || {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_file() {
+            Ok(file)
+        } else if kind.is_dir() {
+            Err(io::Error::from(io::ErrorKind::IsADirectory))
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ))
+        }
+    };
+    open().map_err(FileError::at("read", path))
+}
+
+/// Replaces a file with what `write` writes: a nameless file in the same directory, `fsync`,
+/// a name, `rename`, `fsync` of the directory. Until the rename the old file stands untouched.
+/// A device, FIFO or socket at `path` (also behind a link, as `/dev/stdout` is) is written to.
+///
+/// # Errors
+/// Those of `write` and of the system; then the old file still stands.
+pub fn write_atomic(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let attempt = || {
+        if let Ok(meta) = fs::metadata(path)
+            && is_stream(&meta.file_type())
+        {
+            let mut stream = fs::OpenOptions::new().write(true).open(path)?;
+            write(&mut stream)?;
+            return stream.flush();
+        }
+        replace(path, mode, write)
+    };
+    attempt().map_err(FileError::at("write", path))
+}
+
+fn is_stream(kind: &fs::FileType) -> bool {
+    kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
+}
+
+fn replace(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let directory = parent_of(path);
+    let temporary = temporary_of(path);
+    let (file, named) = open_temporary(directory, &temporary)?;
+    let finish = || {
+        let mut out = BufWriter::with_capacity(1 << 16, file);
+        write(&mut out)?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        if !named {
+            give_name(&file.into(), &temporary)?;
+        }
+        fs::rename(&temporary, directory.join(name))?;
+        sync_directory(directory)
+    };
+    finish().inspect_err(|_| {
+        // Best effort: what matters is the first error, and that the old file stands.
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+/// The directory of a path, `.` for a bare name.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The name that a new version of `path` bears for the moment between being complete and being
+/// renamed. One fixed name, so that what a crash leaves is recognised and replaced.
+pub fn temporary_of(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".agp-new");
+    parent_of(path).join(name)
+}
+
+/// A file without a name where the file system has that (`O_TMPFILE`), so that a kill leaves
+/// nothing behind; otherwise one with the temporary name. The flag says whether it is named.
+fn open_temporary(directory: &Path, temporary: &Path) -> io::Result<(File, bool)> {
+    #[cfg(target_os = "linux")]
+    if Path::new("/proc/self/fd").exists() {
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+            return Ok((file.into(), false));
+        }
+    }
+    remove_if_there(temporary)?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
+    Ok((file, true))
+}
+
+fn give_name(file: &OwnedFd, temporary: &Path) -> io::Result<()> {
+    remove_if_there(temporary)?;
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(
+        CWD,
+        nameless,
+        CWD,
+        temporary,
+        AtFlags::SYMLINK_FOLLOW,
+    )?)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Creates a directory and its parents, readable by its owner alone (0700).
+///
+/// # Errors
+/// What the system says; also when something else bears the name.
+pub fn create_private_directory(path: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(path)
+        .map_err(FileError::at("create the directory", path))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomic(&path, 0o644, |out| out.write_all(b"old")).unwrap();
+        let refused = write_atomic(&path, 0o644, |out| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("stop"))
+        });
+        assert!(refused.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_atomic(&path, 0o600, |out| out.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_regular_file_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(read_bounded(&fifo, 10).is_err());
+        assert!(read_bounded(folder.path(), 10).is_err());
+        fs::write(folder.path().join("long"), "0123456789A").unwrap();
+        assert!(read_bounded(&folder.path().join("long"), 10).is_err());
+    }
+}

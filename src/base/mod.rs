@@ -1,0 +1,9 @@
+//! Floor 0, the ground: values and disk primitives that know nothing of `agp`.
+
+pub mod beneath;
+pub mod canon;
+pub mod clock;
+pub mod digest;
+pub mod files;
+pub mod relpath;
+pub mod units;

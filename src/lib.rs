@@ -1,0 +1,3 @@
+//! `agp`, the Asset Governance Pipeline.
+#![doc = ""]
+pub mod base;
