@@ -1,3 +1,5 @@
 //! `agp`, the Asset Governance Pipeline.
 #![doc = ""]
 pub mod base;
+pub mod report;
+pub mod seal;

@@ -1,0 +1,169 @@
+//! Every finding code, once: identifier, severity, what it does to the answer, and the remedy.
+//!
+//! Codes are API from the first release: one may be added, none changes its meaning.
+
+use super::finding::Severity;
+use super::{Severity::*, Verdict};
+
+/// A kind of finding.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `family.kind`, lower case.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What one such finding makes of the answer.
+    pub verdict: Verdict,
+    /// What it means, one sentence without a final stop.
+    pub meaning: &'static str,
+    /// What to do, one sentence without a final stop; empty where the message says it.
+    pub remedy: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $id:literal, $severity:expr, $verdict:expr, $meaning:literal, $remedy:literal;)*) => {
+        $(#[doc = $meaning]
+        pub static $name: Code = Code {
+            id: $id, severity: $severity, verdict: $verdict, meaning: $meaning, remedy: $remedy,
+        };)*
+        /// Every code, in the order of the documentation.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    MANIFEST_UNREADABLE = "manifest.unreadable", High, Verdict::Error,
+        "The manifest cannot be read", "check the path and its permissions";
+    MANIFEST_MALFORMED = "manifest.malformed", High, Verdict::Error,
+        "The manifest is not a strict manifest of version 1.0",
+        "restore the manifest from where it was published, or sign the tree anew";
+    MANIFEST_LEGACY_FORMAT = "manifest.legacy_format", Medium, Verdict::Error,
+        "The manifest has the shape of the older scripts, which bound too little to verify",
+        "sign the tree anew with `agp sign`";
+    MANIFEST_UNSUPPORTED_VERSION = "manifest.unsupported_version", High, Verdict::Error,
+        "The manifest's version or algorithm is not one that this program knows",
+        "verify with the release that signed it";
+    MANIFEST_SYMLINK = "manifest.symlink", High, Verdict::Error,
+        "The manifest is a symbolic link, so that its root is ambiguous",
+        "name the file that the link points to";
+    MANIFEST_NOT_FOUND = "manifest.not_found", High, Verdict::Error,
+        "No manifest lies below the directory given to `--all`", "sign the trees first";
+    MANIFEST_ROOT_UNKNOWN = "manifest.root_unknown", High, Verdict::Error,
+        "The manifest lies outside its tree, so that its root must be named",
+        "give the signed tree with `--input-dir`";
+    MANIFEST_INCONSISTENT = "manifest.inconsistent", Critical, Verdict::Fail,
+        "The manifest contradicts itself under a good signature",
+        "the program that signed it is not trustworthy; sign anew with `agp sign`";
+    MANIFEST_EMPTY = "manifest.empty", High, Verdict::Fail,
+        "The manifest lists nothing at all", "if an empty tree is meant, say `--allow-empty`";
+    SIGNATURE_INVALID = "signature.invalid", Critical, Verdict::Fail,
+        "The signature does not match: the manifest was changed after it was signed",
+        "treat the tree as untrusted; restore manifest and tree from where they were published";
+    SIGNATURE_UNKNOWN_KEY = "signature.unknown_key", High, Verdict::Error,
+        "The manifest was signed with a key that is not at hand",
+        "give that key with `--key-file`, or list it in `integrity.keys` of the policy";
+    SIGNATURE_REVOKED_KEY = "signature.revoked_key", Critical, Verdict::Fail,
+        "The manifest was signed with a key that the policy lists as revoked",
+        "verify the tree by other means, then sign it with the active key";
+    SIGNATURE_KEY_PERIOD = "signature.key_period", High, Verdict::Fail,
+        "The manifest was signed outside the period in which its key may sign", "";
+    SIGNATURE_NO_SECRET = "signature.no_secret", High, Verdict::Error,
+        "No signing secret is at hand", "";
+    KEY_WEAK = "key.weak", High, Verdict::Pass,
+        "The signing secret is a known placeholder or short",
+        "make one with `agp tool keys generate`";
+    TIME_FUTURE = "time.future", High, Verdict::Fail,
+        "The manifest says that it was made in the future", "check both machines' clocks";
+    TIME_REVERSED = "time.reversed", High, Verdict::Fail,
+        "The manifest says that it was signed before it was created", "";
+    TIME_EXPIRED = "time.expired", High, Verdict::Fail,
+        "The manifest has expired", "get the current manifest, or sign the tree anew";
+    TIME_TOO_OLD = "time.too_old", High, Verdict::Fail,
+        "The manifest is older than the policy's `integrity.max_age_days`",
+        "get the current manifest, or sign the tree anew";
+    REPLAY_OTHER_SUBJECT = "replay.other_subject", Critical, Verdict::Fail,
+        "The manifest seals another tree than the one asked for", "";
+    REPLAY_OLD_SEQUENCE = "replay.old_sequence", Critical, Verdict::Fail,
+        "An older manifest than the newest one known was put in its place",
+        "get the current manifest and tree";
+    FILE_MODIFIED = "file.modified", Critical, Verdict::Fail,
+        "A file's content or a link's target is not what was signed", "";
+    FILE_MISSING = "file.missing", High, Verdict::Fail,
+        "Something that was signed is not there", "";
+    FILE_UNLISTED = "file.unlisted", High, Verdict::Fail,
+        "Something is there that was not signed", "";
+    FILE_TYPE_CHANGED = "file.type_changed", Critical, Verdict::Fail,
+        "A file, directory or link became something else", "";
+    FILE_MODE_CHANGED = "file.mode_changed", High, Verdict::Fail,
+        "Permission bits are not what was signed", "";
+    FILE_UNREADABLE = "file.unreadable", High, Verdict::Error,
+        "Something could not be read, so nothing is known of it", "check its permissions";
+    FILE_UNSTABLE = "file.unstable", High, Verdict::Error,
+        "Something changed while it was read", "stop what writes into the tree, then run again";
+    FILE_UNSUPPORTED = "file.unsupported", High, Verdict::Error,
+        "A FIFO, socket or device cannot be signed",
+        "remove it, or leave it out with `--exclude`";
+    SCOPE_PARTIAL = "scope.partial", Low, Verdict::Pass,
+        "Only part of the tree was looked at, as asked", "";
+    CACHE_DISCARDED = "cache.discarded", Low, Verdict::Pass,
+        "The digest cache does not carry this key's MAC and was not used", "";
+    CACHE_MISMATCH = "cache.mismatch", High, Verdict::Pass,
+        "The digest cache disagreed with a file and was thrown away; everything was hashed again",
+        "check this disk and who can write to the state directory";
+    POLICY_IGNORED = "policy.ignored", Low, Verdict::Pass,
+        "A policy that was found, not named, may not decide this",
+        "name the policy with `--config` if it is yours";
+    OUTPUT_UNLISTED = "output.unlisted", Low, Verdict::Pass,
+        "The output lies inside the signed tree and will count as unlisted there",
+        "write it elsewhere, or sign with `--exempt`";
+    SIGN_PREVIOUS_UNVERIFIED = "sign.previous_unverified", Medium, Verdict::Pass,
+        "The manifest that was replaced did not verify under this key, so that its sequence was not continued",
+        "give `--sequence` if verifiers keep the highest number seen";
+    AUDIT_UNAVAILABLE = "audit.unavailable", Medium, Verdict::Pass,
+        "The command was not recorded in an audit log", "";
+    AUDIT_TAMPERED = "audit.tampered", Critical, Verdict::Fail,
+        "The audit log was changed after it was written", "keep this log as evidence";
+    AUDIT_TRUNCATED = "audit.truncated", Critical, Verdict::Fail,
+        "The audit log is shorter than, or not the one that, a head kept elsewhere shows",
+        "keep this log as evidence";
+    AUDIT_UNSEALED = "audit.unsealed", Low, Verdict::Pass,
+        "Records without a MAC show accidents, not adversaries",
+        "keep a signing secret configured, so that records are sealed";
+    AUDIT_NOT_KEYED = "audit.not_keyed", High, Verdict::Fail,
+        "Records without a MAC were found where `--require-keyed` asks for one", "";
+    AUDIT_UNKNOWN_KEY = "audit.unknown_key", High, Verdict::Error,
+        "Records are sealed with a key that is not at hand",
+        "give that key with `--key-file`, or list it in `integrity.keys` of the policy";
+    AUDIT_REVOKED_KEY = "audit.revoked_key", Medium, Verdict::Pass,
+        "Records are sealed with a key that was revoked later", "";
+    AUDIT_TORN_TAIL = "audit.torn_tail", Low, Verdict::Pass,
+        "The last line was cut off by a crash; the next record will say so", "";
+    AUDIT_EMPTY = "audit.empty", Low, Verdict::Pass,
+        "There is no audit log yet", "";
+    COMMAND_FAILED = "command.failed", High, Verdict::Error,
+        "The command could not answer", "";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_described_and_well_formed() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in ALL {
+            assert!(seen.insert(code.id), "{} twice", code.id);
+            let well_formed = |part: &str| {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            };
+            let (family, kind) = code.id.split_once('.').unwrap_or_default();
+            assert!(well_formed(family) && well_formed(kind), "{}", code.id);
+            assert!(
+                !code.meaning.ends_with('.') && !code.meaning.is_empty(),
+                "{}",
+                code.id
+            );
+            assert!(!code.remedy.ends_with('.'), "{}", code.id);
+        }
+    }
+}
