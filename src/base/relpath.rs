@@ -104,7 +104,11 @@ impl RelPath {
     /// A spelling that [`RelPath::to_json_name`] would not have written, and every path that is
     /// not below a root.
     pub fn from_json_name(name: &str, escaped: bool) -> Result<Self, RelPathError> {
-        Self::parse(&unescape(name, escaped)?)
+        let (bytes, needed) = unescape(name, escaped)?;
+        match needed == escaped {
+            true => Self::parse(&bytes),
+            false => Err(RelPathError::Escape),
+        }
     }
 }
 
@@ -134,16 +138,18 @@ pub fn escape(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     (Cow::Owned(spelling), true)
 }
 
-/// Reads back what [`escape`] wrote, and nothing else.
+/// Reads a spelling under a flag that says whether it is escaped; also says whether these bytes
+/// need the flag, since one flag may stand for several texts of which one needs it.
 ///
 /// # Errors
-/// [`RelPathError::Escape`] where `escape` of the result would give another spelling or flag.
-pub fn unescape(name: &str, escaped: bool) -> Result<Cow<'_, [u8]>, RelPathError> {
+/// [`RelPathError::Escape`] for a backslash without the flag, and under the flag for every
+/// spelling but the one that [`escape`] writes.
+pub fn unescape(name: &str, escaped: bool) -> Result<(Cow<'_, [u8]>, bool), RelPathError> {
+    if !name.contains('\\') {
+        return Ok((Cow::Borrowed(name.as_bytes()), false));
+    }
     if !escaped {
-        return match name.contains('\\') {
-            true => Err(RelPathError::Escape),
-            false => Ok(Cow::Borrowed(name.as_bytes())),
-        };
+        return Err(RelPathError::Escape);
     }
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
@@ -164,10 +170,9 @@ pub fn unescape(name: &str, escaped: bool) -> Result<Cow<'_, [u8]>, RelPathError
         };
     }
     bytes.extend_from_slice(rest);
-    // One spelling each: this refuses upper-case hex, escapes of plain bytes, and a flag that
-    // is set where nothing needed it.
+    // One spelling each: this refuses upper-case hex and escapes of plain bytes.
     match escape(&bytes) {
-        (spelling, true) if spelling == name => Ok(Cow::Owned(bytes)),
+        (spelling, true) if spelling == name => Ok((Cow::Owned(bytes), true)),
         _ => Err(RelPathError::Escape),
     }
 }
@@ -240,7 +245,8 @@ mod tests {
         #[test]
         fn every_byte_string_survives_its_spelling(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let (spelling, escaped) = escape(&bytes);
-            prop_assert_eq!(&*unescape(&spelling, escaped).unwrap(), &bytes[..]);
+            let (read, needed) = unescape(&spelling, escaped).unwrap();
+            prop_assert_eq!((&*read, needed), (&bytes[..], escaped));
         }
     }
 }
