@@ -67,8 +67,8 @@ codes! {
         "verify the tree by other means, then sign it with the active key";
     SIGNATURE_KEY_PERIOD = "signature.key_period", High, Verdict::Fail,
         "The manifest was signed outside the period in which its key may sign", "";
-    SIGNATURE_NO_SECRET = "signature.no_secret", High, Verdict::Error,
-        "No signing secret is at hand", "";
+    KEY_UNAVAILABLE = "key.unavailable", High, Verdict::Error,
+        "No usable signing secret is at hand", "";
     KEY_WEAK = "key.weak", High, Verdict::Pass,
         "The signing secret is a known placeholder or short",
         "make one with `agp tool keys generate`";

@@ -1,0 +1,16 @@
+//! Sealing a tree and proving it intact: the manifest, `sign`, and `verify`.
+//!
+//! Knows the wire format and its rules; never the command line, the terminal or the audit log.
+
+mod manifest;
+mod parse;
+mod section;
+pub mod sign;
+mod state;
+mod tree;
+pub mod verify;
+
+pub use manifest::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Signature, Summary};
+pub use parse::ParseError;
+pub use section::{Check, Checks, Counters, Identity, Section};
+pub use state::{SequenceState, StateError};

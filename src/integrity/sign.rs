@@ -1,0 +1,378 @@
+//! Seals a tree: takes its inventory, refuses what cannot be vouched for, signs, writes.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
+use super::verify::{read_authentic, weakness};
+use super::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Summary};
+use crate::base::canon::INTEGER_MAX;
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::files::{self, FileError};
+use crate::base::relpath::{self, RelPath};
+use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError};
+use crate::report::{AuditHead, Finding, Resource, codes};
+use crate::seal::{Key, KeyError, Keyring, Secret};
+
+/// What every verifier of the guide writes beside the manifest, so that writing it does not
+/// break the tree.
+const REPORT_NAME: &str = "integrity_report.json";
+
+/// The tree and how to seal it.
+pub struct Request<'a> {
+    /// The tree.
+    pub root: &'a Path,
+    /// Where the manifest goes; `None`: nowhere, the caller streams it.
+    pub output: Option<&'a Path>,
+    /// The keys; the active one signs.
+    pub keyring: &'a Keyring,
+    /// The terms that the manifest will state.
+    pub terms: Terms,
+    /// Where the digest cache lives; `None`: every file is read.
+    pub cache_dir: Option<&'a Path>,
+    /// How far the work is, and whether to stop.
+    pub progress: &'a Progress,
+}
+
+/// What a manifest will state besides the tree itself.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The present, when signing begins.
+    pub now: Timestamp,
+    /// Makes times and sequence independent of the present (reproducible-builds.org,
+    /// `SOURCE_DATE_EPOCH`).
+    pub epoch: Option<Timestamp>,
+    /// Which tree this is; `None`: the directory's name.
+    pub subject: Option<String>,
+    /// The number; `None`: one more than the manifest that is replaced.
+    pub sequence: Option<u64>,
+    /// When the manifest ends to be valid.
+    pub expires_at: Option<Timestamp>,
+    /// Globs to leave out.
+    pub exclude: Vec<String>,
+    /// Paths below the root to leave out, with everything below them.
+    pub exempt: Vec<RelPath>,
+    /// Whether `absolute_path` says where entries lay.
+    pub absolute_paths: bool,
+    /// Whether a tree with nothing in it may be sealed.
+    pub allow_empty: bool,
+    /// Where the audit log stands.
+    pub audit_head: Option<AuditHead>,
+    /// Whether to carry an existing manifest over to the active key, its tree unchanged.
+    pub rotate: bool,
+}
+
+/// A sealed tree.
+pub struct Signed {
+    /// The manifest.
+    pub sealed: Sealed,
+    /// SHA-256 over the tree's paths, kinds, modes and digests.
+    pub tree_sha256: Digest,
+    /// Paths left out, as one would type them.
+    pub exempt: Vec<String>,
+    /// Entries left out by globs.
+    pub excluded: u64,
+    /// Files whose digest came out of the cache.
+    pub reused: u64,
+    /// Warnings.
+    pub findings: Vec<Finding>,
+    /// What was read and written.
+    pub resources: Vec<Resource>,
+}
+
+/// Why a tree was not sealed. The manifest that was there still stands.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The tree cannot be opened.
+    #[error("cannot open the directory `{}`", crate::base::units::printable(&shown(path)))]
+    Open {
+        /// The tree.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No usable key.
+    #[error("cannot sign")]
+    Key(#[from] KeyError),
+    /// Entries that nobody can vouch for; one finding each, not empty.
+    #[error("{} cannot be signed", crate::base::units::count(.0.len() as u64, "entry"))]
+    Unsignable(Vec<Finding>),
+    /// Nothing to seal.
+    #[error("there is nothing to sign in `{0}`")]
+    Empty(String),
+    /// A pattern outside the grammar.
+    #[error("cannot use `--exclude`")]
+    Exclude(#[from] GlobError),
+    /// A path that cannot stand in `options.exempt`.
+    #[error("`{0}` cannot be exempted: its name is not plain UTF-8 without backslash")]
+    Exempt(RelPath),
+    /// A number above 2^53−1, or 0.
+    #[error("sequence {0} is not from 1 to 2^53-1")]
+    Sequence(u64),
+    /// `--rotate` on a manifest that does not verify, or whose tree changed.
+    #[error("the manifest cannot be rotated, because it or its tree does not verify")]
+    Rotate(Vec<Finding>),
+    /// The manifest cannot be made.
+    #[error("cannot seal the inventory")]
+    Seal(#[source] io::Error),
+    /// The manifest cannot be written.
+    #[error(transparent)]
+    Write(#[from] FileError),
+}
+
+impl From<TakeError> for SignError {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Interrupted => Self::Interrupted,
+            TakeError::Open { path, source } => Self::Open { path, source },
+        }
+    }
+}
+
+/// Seals a tree and writes its manifest.
+///
+/// # Errors
+/// Whatever could not be read, opened, locked or written; entries that changed meanwhile or
+/// that no manifest can hold. Then nothing was written.
+pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
+    let key = request.keyring.active()?;
+    let secret = key.secret()?;
+    let mut findings: Vec<_> = weakness(&secret).into_iter().collect();
+    let canonical_root = request
+        .root
+        .canonicalize()
+        .map_err(|source| SignError::Open { path: request.root.to_owned(), source })?;
+    // Held to the end: a second signer of the same manifest waits here, so that both sequences
+    // count and neither sees the other's half-named file.
+    let _lock = request.output.map(|output| lock(output, request.progress)).transpose()?;
+    let (previous, more) = read_previous(request)?;
+    findings.extend(more);
+    let terms = continue_terms(request, previous.as_ref())?;
+    let own_path = request.output.and_then(|output| path_within(request.root, output));
+    let options = options(&terms, own_path.as_ref())?;
+
+    let (taken, more) = take_tree(request, (&options, own_path.as_ref()), &secret)?;
+    findings.extend(more);
+    if let Some(previous) = previous.as_ref().filter(|_| terms.rotate) {
+        refuse_changed_tree(previous, &taken.inventory, &shown(request.root))?;
+    }
+    let exempt = options.exempt.iter().chain(&own_path).map(|path| below(&shown(request.root), path)).collect();
+    let tree_sha256 = digest_of(&taken.inventory);
+    let manifest = Manifest {
+        created_at: terms.epoch.unwrap_or(terms.now).whole_seconds(),
+        subject: terms.subject.clone().unwrap_or_else(|| directory_name(&canonical_root)),
+        sequence: terms.sequence.unwrap_or(1),
+        expires_at: terms.expires_at,
+        root: own_path.as_ref().map_or(RootRelation::Elsewhere, |path| {
+            RootRelation::Up(path.as_bytes().iter().filter(|byte| **byte == b'/').count())
+        }),
+        options,
+        summary: Summary::of(&taken.inventory),
+        absolute_paths: absolute_paths(&canonical_root, &terms),
+        inventory: clamp_times(taken.inventory, terms.epoch),
+        audit_head: terms.audit_head.clone().filter(|_| terms.epoch.is_none()),
+    };
+    let sealed = seal(manifest, (key, &secret), &terms)?;
+    let mut resources =
+        vec![Resource { path: shown(request.root), access: "read", sha256: Some(tree_sha256) }];
+    if let Some(output) = request.output {
+        stop_if_interrupted(request.progress)?;
+        files::write_atomic(output, 0o644, |mut out| sealed.write_document(&mut out))?;
+        resources.push(Resource { path: shown(output), access: "write", sha256: None });
+    }
+    let (excluded, reused) = (taken.skipped.excluded_count, taken.cache.reused);
+    Ok(Signed { sealed, tree_sha256, exempt, excluded, reused, findings, resources })
+}
+
+fn stop_if_interrupted(progress: &Progress) -> Result<(), SignError> {
+    match progress.interrupted.load(Ordering::Relaxed) {
+        true => Err(SignError::Interrupted),
+        false => Ok(()),
+    }
+}
+
+/// Locks the manifest's directory, waiting for another signer.
+fn lock(output: &Path, progress: &Progress) -> Result<File, SignError> {
+    let directory = files::parent_of(output);
+    let file = File::open(directory).map_err(FileError::at("lock", directory))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                stop_if_interrupted(progress)?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // File systems without locks (some network ones) leave only the atomic rename.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => break,
+            Err(TryLockError::Error(error)) => {
+                return Err(FileError::at("lock", directory)(error).into());
+            }
+        }
+    }
+    // What a signer that was killed between naming and renaming left behind.
+    let _ = std::fs::remove_file(files::temporary_of(output));
+    Ok(file)
+}
+
+/// The manifest that will be replaced, if it is one of ours.
+fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Finding>), SignError> {
+    let there = request.output.filter(|output| output.symlink_metadata().is_ok_and(|meta| meta.is_file()));
+    let must = request.terms.rotate;
+    // A given number and a reproducible manifest do not depend on what was there before.
+    let fixed = request.terms.sequence.is_some() || request.terms.epoch.is_some();
+    let output = match (there, must, fixed) {
+        (Some(output), true, _) | (Some(output), false, false) => output,
+        (None, true, _) => {
+            let place = request.output.map(shown).unwrap_or_default();
+            let text = "there is no manifest to rotate";
+            return Err(SignError::Rotate(vec![Finding::new(&codes::MANIFEST_UNREADABLE, text).at(place)]));
+        }
+        _ => return Ok((None, None)),
+    };
+    match read_authentic(output, request.keyring) {
+        Ok(sealed) => Ok((Some(sealed), None)),
+        Err(finding) if must => Err(SignError::Rotate(vec![finding])),
+        Err(finding) => {
+            let text = format!("the manifest that is replaced does not verify ({})", finding.message);
+            Ok((None, Some(Finding::new(&codes::SIGN_PREVIOUS_UNVERIFIED, text).at(shown(output)))))
+        }
+    }
+}
+
+/// The terms with what the previous manifest decides filled in.
+fn continue_terms(request: &Request<'_>, previous: Option<&Sealed>) -> Result<Terms, SignError> {
+    let mut terms = request.terms.clone();
+    if let Some(Sealed { manifest, .. }) = previous {
+        terms.sequence.get_or_insert(manifest.sequence.saturating_add(1));
+        if terms.rotate {
+            terms.subject = Some(manifest.subject.clone());
+            terms.expires_at = terms.expires_at.or(manifest.expires_at);
+            terms.exclude.clone_from(&manifest.options.exclude);
+            terms.exempt.clone_from(&manifest.options.exempt);
+        }
+    }
+    match terms.sequence {
+        Some(sequence) if !(1..=INTEGER_MAX).contains(&sequence) => Err(SignError::Sequence(sequence)),
+        _ => Ok(terms),
+    }
+}
+
+/// What is left out: as asked, and the report that the guide's own sequence writes beside the
+/// manifest.
+fn options(terms: &Terms, own_path: Option<&RelPath>) -> Result<Options, SignError> {
+    let mut exempt = terms.exempt.clone();
+    if let Some(own_path) = own_path.filter(|_| !terms.rotate) {
+        let directory = own_path.parent();
+        let report = match &directory {
+            Some(directory) => [directory.as_bytes(), b"/", REPORT_NAME.as_bytes()].concat(),
+            None => REPORT_NAME.as_bytes().to_vec(),
+        };
+        exempt.extend(RelPath::parse(&report));
+    }
+    exempt.sort();
+    exempt.dedup();
+    if let Some(path) = exempt.iter().find(|path| path.to_json_name().1) {
+        return Err(SignError::Exempt(path.clone()));
+    }
+    let mut exclude = terms.exclude.clone();
+    exclude.sort();
+    exclude.dedup();
+    Ok(Options { exclude, exempt })
+}
+
+fn take_tree(
+    request: &Request<'_>,
+    (options, own_path): (&Options, Option<&RelPath>),
+    secret: &Secret,
+) -> Result<(inventory::Taken, Vec<Finding>), SignError> {
+    let excludes = Globs::compile(&options.exclude)?;
+    let mut exempt = options.exempt.clone();
+    exempt.extend(own_path.cloned());
+    let asked = inventory::Request {
+        root: request.root,
+        excludes: &excludes,
+        exempt: &exempt,
+        only: None,
+        progress: request.progress,
+    };
+    let (taken, findings) = tree::take(&asked, request.cache_dir.map(|directory| (directory, secret)))?;
+    let root = shown(request.root);
+    let mut refused = problem_findings(&taken.problems, &root);
+    for (path, entry) in taken.inventory.iter() {
+        if let Entry::Special(_) = entry {
+            let text = format!("a {} cannot be signed", entry.kind().name());
+            refused.push(Finding::new(&codes::FILE_UNSUPPORTED, text).at(below(&root, path)));
+        }
+    }
+    if !refused.is_empty() {
+        refused.sort();
+        return Err(SignError::Unsignable(refused));
+    }
+    if taken.inventory.is_empty() && !request.terms.allow_empty {
+        return Err(SignError::Empty(root));
+    }
+    Ok((taken, findings))
+}
+
+/// A rotation vouches for nothing new: the tree must be what the old key signed.
+fn refuse_changed_tree(previous: &Sealed, found: &Inventory, root: &str) -> Result<(), SignError> {
+    let changes = inventory::diff(&previous.manifest.inventory, found);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let finding = |change: &inventory::Change<'_>| {
+        let text = "not what the manifest to be rotated lists";
+        Finding::new(&codes::FILE_MODIFIED, text).at(below(root, change.path))
+    };
+    Err(SignError::Rotate(changes.iter().map(finding).collect()))
+}
+
+fn seal(
+    manifest: Manifest,
+    (key, secret): (&Key, &Rc<Secret>),
+    terms: &Terms,
+) -> Result<Sealed, SignError> {
+    let signed_at = match terms.epoch {
+        Some(epoch) => epoch,
+        None => crate::base::clock::now().max(terms.now),
+    };
+    if !key.covers(signed_at) {
+        let finding = Finding::new(
+            &codes::SIGNATURE_KEY_PERIOD,
+            format!("key {} is not in use at {}", key.id, signed_at.to_seconds_string()),
+        )
+        .with_hint("make another key of the keyring active");
+        return Err(SignError::Unsignable(vec![finding]));
+    }
+    manifest.seal(secret, signed_at.whole_seconds()).map_err(SignError::Seal)
+}
+
+fn absolute_paths(canonical_root: &Path, terms: &Terms) -> AbsolutePaths {
+    use std::os::unix::ffi::OsStrExt;
+    let spelled = relpath::escape(canonical_root.as_os_str().as_bytes()).0;
+    // The root of the file system is the one path that ends in a slash.
+    let root = spelled.strip_suffix('/').unwrap_or(&spelled).to_owned();
+    AbsolutePaths { root: terms.absolute_paths.then_some(root), ..AbsolutePaths::default() }
+}
+
+/// With `SOURCE_DATE_EPOCH` no time is later than it.
+fn clamp_times(inventory: Inventory, epoch: Option<Timestamp>) -> Inventory {
+    let Some(latest) = epoch.map(|epoch| epoch.unix_seconds().max(0).unsigned_abs()) else {
+        return inventory;
+    };
+    inventory.with_times_at_most(latest)
+}
+
+fn directory_name(canonical_root: &Path) -> String {
+    let name = canonical_root.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "root".into())
+}

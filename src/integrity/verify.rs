@@ -1,0 +1,507 @@
+//! Proves a tree intact against its manifest, in four checks and a fixed order: parse strictly,
+//! find the key, check the MAC, then consistency, time, and at last the files.
+
+use std::path::{Path, PathBuf};
+
+use super::manifest::Summary;
+use super::parse::{self, ParseError, Parsed};
+use super::section::{Check, Checks, Counters, Identity, Section};
+use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
+use super::{Manifest, RootRelation, Sealed, SequenceState};
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::files;
+use crate::base::relpath::RelPath;
+use crate::base::units;
+use crate::inventory::{self, ChangeKind, Entry, Globs, Inventory, ProblemKind, Progress, TakeError};
+use crate::report::{Code, Finding, Resource, Verdict, codes};
+use crate::seal::{Key, Keyring, Secret, Status, Weakness};
+
+/// What to verify, with what, and under which terms.
+pub struct Request<'a> {
+    /// The manifest; not a symbolic link.
+    pub manifest: &'a Path,
+    /// The tree; `None`: where the signed manifest says.
+    pub input_dir: Option<&'a Path>,
+    /// Keys, with the ones that were revoked.
+    pub keyring: &'a Keyring,
+    /// What else must hold.
+    pub terms: &'a Terms,
+    /// Looks at matching paths only; the answer is then about that part alone.
+    pub only: Option<&'a Globs>,
+    /// Where the digest cache lives; `None`: every file is read.
+    pub cache_dir: Option<&'a Path>,
+    /// How far the work is, and whether to stop.
+    pub progress: &'a Progress,
+}
+
+/// What must hold besides signature and files.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The present.
+    pub now: Timestamp,
+    /// How far another machine's clock may be ahead, in seconds.
+    pub clock_skew_seconds: u64,
+    /// How old a signature may be, in days.
+    pub age_days_max: Option<u64>,
+    /// The subject that is asked for.
+    pub subject: Option<String>,
+    /// The lowest sequence that is good enough.
+    pub sequence_min: Option<u64>,
+    /// The highest sequences seen before.
+    pub sequences: SequenceState,
+    /// Whether a manifest may list nothing.
+    pub allow_empty: bool,
+}
+
+/// The answer about one manifest.
+pub struct Verification {
+    /// What was found; empty where all is well.
+    pub findings: Vec<Finding>,
+    /// The part of the report that is about this manifest.
+    pub section: Section,
+    /// What was read.
+    pub resources: Vec<Resource>,
+}
+
+/// Somebody asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Verifies one manifest and its tree.
+///
+/// # Errors
+/// Only an interruption: whatever else goes wrong is a finding about this manifest, so that
+/// others are still verified.
+pub fn verify(request: &Request<'_>) -> Result<Verification, Interrupted> {
+    let mut verification = Verification::begin(request);
+    match parse_manifest(request.manifest) {
+        Ok(parsed) => verification.judge(request, parsed)?,
+        Err(finding) => {
+            let finding = finding.at(shown(request.manifest));
+            verification.section.checks.manifest_consistency = Check::of(std::slice::from_ref(&finding));
+            verification.findings.push(finding);
+        }
+    }
+    verification.conclude();
+    Ok(verification)
+}
+
+/// Reads a manifest for another purpose than judging its tree: only an authentic one is given.
+pub(super) fn read_authentic(path: &Path, keyring: &Keyring) -> Result<Sealed, Finding> {
+    let parsed = parse_manifest(path).map_err(|finding| finding.at(shown(path)))?;
+    let at_path = |finding: Finding| finding.at(shown(path));
+    if let Some(text) = parsed.contradiction {
+        return Err(at_path(Finding::new(&codes::MANIFEST_INCONSISTENT, text)));
+    }
+    let (_, secret) = find_secret(&parsed.sealed, keyring).map_err(at_path)?;
+    match parsed.sealed.is_authentic(&secret) {
+        Ok(true) => Ok(parsed.sealed),
+        _ => Err(at_path(invalid_signature(&parsed.sealed))),
+    }
+}
+
+/// What should be said of a weak secret.
+pub(super) fn weakness(secret: &Secret) -> Option<Finding> {
+    let message = match secret.weakness()? {
+        Weakness::Placeholder => "the signing secret is a placeholder that everybody knows".into(),
+        Weakness::Short { found_bytes } => {
+            format!("the signing secret has {found_bytes} bytes; 32 random bytes are as strong as the signature")
+        }
+    };
+    Some(Finding::new(&codes::KEY_WEAK, message))
+}
+
+fn parse_manifest(path: &Path) -> Result<Parsed, Finding> {
+    let file = files::open_regular_no_link(path).map_err(|error| {
+        let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        match is_link {
+            true => Finding::new(&codes::MANIFEST_SYMLINK, "the manifest is a symbolic link"),
+            false => Finding::new(&codes::MANIFEST_UNREADABLE, format!("{error}: {}", error.source)),
+        }
+    })?;
+    parse::read(file).map_err(|error| {
+        let code = match &error {
+            ParseError::Read(_) => &codes::MANIFEST_UNREADABLE,
+            ParseError::Malformed(_) => &codes::MANIFEST_MALFORMED,
+            ParseError::Legacy => &codes::MANIFEST_LEGACY_FORMAT,
+            ParseError::Unsupported { .. } => &codes::MANIFEST_UNSUPPORTED_VERSION,
+        };
+        match error {
+            ParseError::Read(source) => Finding::new(code, format!("cannot read the manifest: {source}")),
+            other => Finding::new(code, other.to_string()),
+        }
+    })
+}
+
+fn find_secret<'k>(
+    sealed: &Sealed,
+    keyring: &'k Keyring,
+) -> Result<(&'k Key, std::rc::Rc<Secret>), Finding> {
+    let key_id = sealed.signature.key_id;
+    let Some(key) = keyring.find(key_id) else {
+        return Err(match keyring.active() {
+            Ok(active) => Finding::new(
+                &codes::SIGNATURE_UNKNOWN_KEY,
+                format!("signed with key {key_id}; the secret from {} is key {}", active.origin, active.id),
+            ),
+            Err(_) if keyring.is_empty() => Finding::new(
+                &codes::KEY_UNAVAILABLE,
+                format!("signed with key {key_id}, and no signing secret is configured"),
+            )
+            .with_hint("set POCKETMON_SIGN_SECRET, or give `--key-file`, `--key-command` or `--key-stdin`"),
+            Err(_) => Finding::new(&codes::SIGNATURE_UNKNOWN_KEY, format!("signed with key {key_id}")),
+        });
+    };
+    if key.status == Status::Revoked {
+        let text = format!("signed with key {key_id}, which was revoked");
+        return Err(Finding::new(&codes::SIGNATURE_REVOKED_KEY, text));
+    }
+    match key.secret() {
+        Ok(secret) => Ok((key, secret)),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            let text = format!("{error}{}", cause.unwrap_or_default());
+            Err(Finding::new(&codes::KEY_UNAVAILABLE, text))
+        }
+    }
+}
+
+fn invalid_signature(sealed: &Sealed) -> Finding {
+    let key_id = sealed.signature.key_id;
+    let text = format!("the manifest is not what key {key_id} signed");
+    Finding::new(&codes::SIGNATURE_INVALID, text)
+}
+
+impl Verification {
+    fn begin(request: &Request<'_>) -> Self {
+        let section = Section {
+            manifest: shown(request.manifest),
+            root: None,
+            status: "unknown",
+            verdict: "error",
+            scope: if request.only.is_some() { "partial" } else { "full" },
+            identity: None,
+            checks: Checks::NONE,
+            counters: Counters::default(),
+            exclude: Vec::new(),
+            exempt: Vec::new(),
+            reused: 0,
+        };
+        Self { findings: Vec::new(), section, resources: Vec::new() }
+    }
+
+    /// Everything after parsing.
+    fn judge(&mut self, request: &Request<'_>, parsed: Parsed) -> Result<(), Interrupted> {
+        let sealed = &parsed.sealed;
+        self.section.identity = Some(Identity::of(sealed));
+        self.section.exclude.clone_from(&sealed.manifest.options.exclude);
+        let manifest_path = shown(request.manifest);
+        let at_manifest = |findings: Vec<Finding>| -> Vec<Finding> {
+            findings.into_iter().map(|finding| finding.at(manifest_path.clone())).collect()
+        };
+
+        let (secret, findings) = check_signature(&parsed, request.keyring);
+        let findings = at_manifest(findings);
+        let authentic = Verdict::of(&findings) == Verdict::Pass;
+        self.section.checks.signature_validity = Check::of(&findings);
+        self.findings.extend(findings);
+        let (true, Some(secret)) = (authentic, secret) else {
+            return Ok(());
+        };
+
+        let located = locate(request, &sealed.manifest);
+        let own = located.as_ref().ok().and_then(|located| located.own_path.clone());
+        let findings = at_manifest(check_consistency(sealed, own.as_ref(), request.terms));
+        self.section.checks.manifest_consistency = Check::of(&findings);
+        self.findings.extend(findings);
+
+        let findings = at_manifest(check_times(sealed, request.terms));
+        self.section.checks.timestamp_validation = Check::of(&findings);
+        self.findings.extend(findings);
+
+        let findings = match located {
+            Ok(located) => self.check_files(request, sealed, (&located, &secret))?,
+            Err(finding) => at_manifest(vec![finding]),
+        };
+        self.section.checks.file_integrity = Check::of(&findings);
+        self.findings.extend(findings);
+        Ok(())
+    }
+
+    fn check_files(
+        &mut self,
+        request: &Request<'_>,
+        sealed: &Sealed,
+        (located, secret): (&Located, &Secret),
+    ) -> Result<Vec<Finding>, Interrupted> {
+        let options = &sealed.manifest.options;
+        let mut exempt = options.exempt.clone();
+        exempt.extend(located.own_path.clone());
+        let root = shown(&located.root);
+        self.section.root = Some(root.clone());
+        // Compiled once before, when the manifest was parsed.
+        let excludes = Globs::compile(&options.exclude).unwrap_or_default();
+        let taken = tree::take(
+            &inventory::Request {
+                root: &located.root,
+                excludes: &excludes,
+                exempt: &exempt,
+                only: request.only,
+                progress: request.progress,
+            },
+            request.cache_dir.map(|directory| (directory, secret)),
+        );
+        let (taken, mut findings) = match taken {
+            Ok(taken) => taken,
+            Err(TakeError::Interrupted) => return Err(Interrupted),
+            Err(error @ TakeError::Open { .. }) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let text = format!("{error}: {}", cause.unwrap_or_default());
+                return Ok(vec![Finding::new(&codes::FILE_UNREADABLE, text).at(root)]);
+            }
+        };
+        self.section.exempt = exempt.iter().map(|path| below(&root, path)).collect();
+        self.section.reused = taken.cache.reused;
+        let sha256 = Some(digest_of(&taken.inventory));
+        self.resources.push(Resource { path: root.clone(), access: "read", sha256 });
+
+        let expected;
+        let expected = match request.only {
+            None => &sealed.manifest.inventory,
+            Some(only) => {
+                expected = sealed.manifest.inventory.filtered(only);
+                findings.push(
+                    Finding::new(&codes::SCOPE_PARTIAL, format!("only `{}` was looked at", only.patterns().join("`, `")))
+                        .at(root.clone()),
+                );
+                &expected
+            }
+        };
+        let counters = &mut self.section.counters;
+        counters.excluded = taken.skipped.excluded_count;
+        count_problems(&taken.problems, counters);
+        findings.extend(problem_findings(&taken.problems, &root));
+        findings.extend(compare(expected, &taken, (&root, counters)));
+        Ok(findings)
+    }
+
+    fn conclude(&mut self) {
+        self.findings.sort();
+        let verdict = Verdict::of(&self.findings);
+        self.section.verdict = verdict.word();
+        self.section.status = match (verdict, self.section.scope) {
+            (Verdict::Pass, "full") => "valid",
+            (Verdict::Pass, _) => "partial",
+            (Verdict::Error, _) => "unknown",
+            _ => "invalid",
+        };
+        let path = self.section.manifest.clone();
+        self.resources.push(Resource { path, access: "read", sha256: None });
+    }
+}
+
+fn check_signature(parsed: &Parsed, keyring: &Keyring) -> (Option<std::rc::Rc<Secret>>, Vec<Finding>) {
+    let sealed = &parsed.sealed;
+    let (key, secret) = match find_secret(sealed, keyring) {
+        Ok(found) => found,
+        Err(finding) => return (None, vec![finding]),
+    };
+    if let Some(text) = &parsed.contradiction {
+        return (None, vec![Finding::new(&codes::MANIFEST_INCONSISTENT, text.clone())]);
+    }
+    let mut findings = Vec::new();
+    match sealed.is_authentic(&secret) {
+        Ok(true) => {}
+        Ok(false) => return (None, vec![invalid_signature(sealed)]),
+        Err(error) => {
+            return (None, vec![Finding::new(&codes::MANIFEST_MALFORMED, error.to_string())]);
+        }
+    }
+    if !key.covers(sealed.signature.signed_at) {
+        let signed_at = sealed.signature.signed_at.to_seconds_string();
+        let text = format!("signed at {signed_at}, when key {} was not in use", key.id);
+        findings.push(Finding::new(&codes::SIGNATURE_KEY_PERIOD, text));
+    }
+    findings.extend(weakness(&secret));
+    (Some(secret), findings)
+}
+
+fn check_consistency(sealed: &Sealed, own: Option<&RelPath>, terms: &Terms) -> Vec<Finding> {
+    let manifest = &sealed.manifest;
+    let inventory = &manifest.inventory;
+    let mut texts = Vec::new();
+    if manifest.content_hash().ok() != Some(sealed.signature.content_hash) {
+        texts.push("`content_hash` is not the hash of the content".to_owned());
+    }
+    if Summary::of(inventory) != manifest.summary {
+        texts.push("`summary` does not count what the manifest lists".to_owned());
+    }
+    let orphan = |path: &RelPath| {
+        path.parent().is_some_and(|parent| !matches!(inventory.get(&parent), Some(Entry::Directory { .. })))
+    };
+    let mut parent_seen: Option<RelPath> = None;
+    for (path, _) in inventory.iter() {
+        // Neighbours mostly share their parent, so most look-ups are saved.
+        let parent = path.parent();
+        if parent != parent_seen {
+            if orphan(path) {
+                texts.push(format!("`{path}` lies in a directory that the manifest does not list"));
+                break;
+            }
+            parent_seen = parent;
+        }
+    }
+    let options = &manifest.options;
+    let excludes = Globs::compile(&options.exclude).unwrap_or_default();
+    let left_out = |path: &RelPath| {
+        options.exempt.iter().chain(own).any(|exempt| path.is_within(exempt)) || excludes.excludes(path)
+    };
+    if let Some((path, _)) = inventory.iter().find(|(path, _)| left_out(path)) {
+        texts.push(format!("`{path}` is listed and left out both"));
+    }
+    let mut findings: Vec<_> =
+        texts.into_iter().map(|text| Finding::new(&codes::MANIFEST_INCONSISTENT, text)).collect();
+    if inventory.is_empty() && !terms.allow_empty {
+        findings.push(Finding::new(&codes::MANIFEST_EMPTY, "the manifest lists nothing"));
+    }
+    findings
+}
+
+fn check_times(sealed: &Sealed, terms: &Terms) -> Vec<Finding> {
+    let (manifest, signed_at) = (&sealed.manifest, sealed.signature.signed_at);
+    let mut findings = Vec::new();
+    let mut found = |code: &'static Code, text: String| findings.push(Finding::new(code, text));
+    let latest = terms.now.plus_seconds(i64::try_from(terms.clock_skew_seconds).unwrap_or(i64::MAX));
+    if signed_at < manifest.created_at {
+        found(&codes::TIME_REVERSED, "`signed_at` is before `created_at`".into());
+    }
+    for (field, time) in [("created_at", manifest.created_at), ("signed_at", signed_at)] {
+        if time > latest {
+            let time = time.to_seconds_string();
+            found(&codes::TIME_FUTURE, format!("`{field}` is {time}, in the future"));
+        }
+    }
+    if let Some(expires_at) = manifest.expires_at
+        && terms.now > expires_at
+    {
+        found(&codes::TIME_EXPIRED, format!("expired at {}", expires_at.to_seconds_string()));
+    }
+    if let Some(days) = terms.age_days_max {
+        let age_days = (terms.now.unix_seconds() - signed_at.unix_seconds()) / 86_400;
+        if age_days >= i64::try_from(days).unwrap_or(i64::MAX) {
+            let text = format!("signed {} ago, the policy allows {days}", units::count(age_days.unsigned_abs(), "day"));
+            found(&codes::TIME_TOO_OLD, text);
+        }
+    }
+    let (subject, sequence) = (&manifest.subject, manifest.sequence);
+    if let Some(asked) = terms.subject.as_ref().filter(|asked| *asked != subject) {
+        found(&codes::REPLAY_OTHER_SUBJECT, format!("the manifest is about `{subject}`, `{asked}` was asked for"));
+    }
+    if let Some(least) = terms.sequence_min.filter(|least| sequence < *least) {
+        found(&codes::REPLAY_OLD_SEQUENCE, format!("sequence {sequence}, at least {least} was asked for"));
+    }
+    if let Some(highest) = terms.sequences.highest(subject).filter(|highest| sequence < *highest) {
+        found(&codes::REPLAY_OLD_SEQUENCE, format!("sequence {sequence} of `{subject}`, {highest} was seen before"));
+    }
+    findings
+}
+
+/// Where a tree lies.
+struct Located {
+    root: PathBuf,
+    /// The manifest's own path in the tree; `None` where it lies outside.
+    own_path: Option<RelPath>,
+}
+
+/// Finds the root, from what the user says or else from what was signed.
+fn locate(request: &Request<'_>, manifest: &Manifest) -> Result<Located, Finding> {
+    let directory = files::parent_of(request.manifest);
+    let root = match (request.input_dir, manifest.root) {
+        (Some(root), _) => root.to_owned(),
+        (None, RootRelation::Up(levels)) => {
+            let mut root = directory.to_owned();
+            root.extend(std::iter::repeat_n("..", levels));
+            root
+        }
+        (None, RootRelation::Elsewhere) => {
+            let text = "the manifest lies outside its tree";
+            return Err(Finding::new(&codes::MANIFEST_ROOT_UNKNOWN, text));
+        }
+    };
+    Ok(Located { own_path: path_within(&root, request.manifest), root })
+}
+
+fn count_problems(problems: &[inventory::Problem], counters: &mut Counters) {
+    for problem in problems {
+        match problem.kind {
+            ProblemKind::Unreadable => counters.unreadable += 1,
+            ProblemKind::Unstable => counters.unstable += 1,
+        }
+    }
+}
+
+/// The differences as findings. What could not be read is not also called missing.
+fn compare(expected: &Inventory, taken: &inventory::Taken, (root, counters): (&str, &mut Counters)) -> Vec<Finding> {
+    let unknown = |path: &RelPath| {
+        taken.problems.iter().any(|problem| match &problem.path {
+            Some(problem) => path.is_within(problem),
+            None => true,
+        })
+    };
+    let mut findings = Vec::new();
+    let mut bad: Option<&RelPath> = None;
+    counters.checked = expected.len() as u64;
+    let mut not_ok = 0;
+    for change in inventory::diff(expected, &taken.inventory) {
+        if bad != Some(change.path) && change.kind != ChangeKind::Unlisted {
+            not_ok += 1;
+        }
+        bad = Some(change.path);
+        if unknown(change.path) {
+            continue;
+        }
+        let (counter, code, text) = match change.kind {
+            ChangeKind::Modified => {
+                (&mut counters.modified, &codes::FILE_MODIFIED, modified_text(expected, taken, change.path))
+            }
+            ChangeKind::Missing => (&mut counters.missing, &codes::FILE_MISSING, "signed, and not there".into()),
+            ChangeKind::Unlisted => {
+                let kind = taken.inventory.get(change.path).map_or("entry", |entry| entry.kind().name());
+                (&mut counters.unlisted, &codes::FILE_UNLISTED, format!("{kind} that was not signed"))
+            }
+            ChangeKind::TypeChanged { expected, found } => (
+                &mut counters.type_changed,
+                &codes::FILE_TYPE_CHANGED,
+                format!("was a {}, is a {}", expected.name(), found.name()),
+            ),
+            ChangeKind::ModeChanged { expected, found } => (
+                &mut counters.mode_changed,
+                &codes::FILE_MODE_CHANGED,
+                format!("mode was {expected:04o}, is {found:04o}"),
+            ),
+        };
+        *counter += 1;
+        findings.push(Finding::new(code, text).at(below(root, change.path)));
+    }
+    counters.ok = counters.checked.saturating_sub(not_ok);
+    findings
+}
+
+fn modified_text(expected: &Inventory, taken: &inventory::Taken, path: &RelPath) -> String {
+    match (expected.get(path), taken.inventory.get(path)) {
+        (Some(Entry::File(signed)), Some(Entry::File(found))) if signed.size_bytes == found.size_bytes => {
+            format!("content changed: SHA-256 was {}…, is {}…", short(&signed.sha256), short(&found.sha256))
+        }
+        (Some(Entry::File(signed)), Some(Entry::File(found))) => {
+            format!("content changed: was {} bytes, is {}", signed.size_bytes, found.size_bytes)
+        }
+        _ => "the link points elsewhere".into(),
+    }
+}
+
+/// The first digits of a digest, for people.
+fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(12).collect()
+}
