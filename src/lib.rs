@@ -1,5 +1,7 @@
 //! `agp`, the Asset Governance Pipeline.
 #![doc = ""]
 pub mod base;
+pub mod integrity;
+pub mod inventory;
 pub mod report;
 pub mod seal;

@@ -189,7 +189,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         files::write_atomic(output, 0o644, |mut out| sealed.write_document(&mut out))?;
         resources.push(Resource { path: shown(output), access: "write", sha256: None });
     }
-    let (excluded, reused) = (taken.skipped.excluded_count, taken.cache.reused);
+    let (excluded, reused) = (taken.skipped.excluded, taken.cache.reused);
     Ok(Signed { sealed, tree_sha256, exempt, excluded, reused, findings, resources })
 }
 
@@ -301,7 +301,6 @@ fn take_tree(
         root: request.root,
         excludes: &excludes,
         exempt: &exempt,
-        only: None,
         progress: request.progress,
     };
     let (taken, findings) = tree::take(&asked, request.cache_dir.map(|directory| (directory, secret)))?;

@@ -248,12 +248,11 @@ impl Verification {
                 root: &located.root,
                 excludes: &excludes,
                 exempt: &exempt,
-                only: request.only,
                 progress: request.progress,
             },
             request.cache_dir.map(|directory| (directory, secret)),
         );
-        let (taken, mut findings) = match taken {
+        let (mut taken, mut findings) = match taken {
             Ok(taken) => taken,
             Err(TakeError::Interrupted) => return Err(Interrupted),
             Err(error @ TakeError::Open { .. }) => {
@@ -272,6 +271,11 @@ impl Verification {
             None => &sealed.manifest.inventory,
             Some(only) => {
                 expected = sealed.manifest.inventory.filtered(only);
+                taken.inventory = taken.inventory.filtered(only);
+                let asked = |problem: &inventory::Problem| {
+                    problem.path.as_ref().is_none_or(|path| only.excludes(path))
+                };
+                taken.problems.retain(asked);
                 findings.push(
                     Finding::new(&codes::SCOPE_PARTIAL, format!("only `{}` was looked at", only.patterns().join("`, `")))
                         .at(root.clone()),
@@ -280,7 +284,7 @@ impl Verification {
             }
         };
         let counters = &mut self.section.counters;
-        counters.excluded = taken.skipped.excluded_count;
+        counters.excluded = taken.skipped.excluded;
         count_problems(&taken.problems, counters);
         findings.extend(problem_findings(&taken.problems, &root));
         findings.extend(compare(expected, &taken, (&root, counters)));

@@ -1,0 +1,167 @@
+//! Digests kept from an earlier walk. Owns the file they are kept in; must never know where its
+//! key comes from.
+//!
+//! A record is 80 bytes: what identifies the state of a file (device, inode, size, mtime, ctime)
+//! and the digest of its content. The file is a magic number, the records sorted by their bytes,
+//! and a MAC over all of that. A file that is not exactly so is ignored as a whole.
+
+use std::path::{Path, PathBuf};
+
+use subtle::ConstantTimeEq;
+
+use super::read::Stamp;
+use crate::base::digest::Digest;
+use crate::base::files::{self, FileError};
+
+/// Device, inode, size, mtime and ctime seconds (8 bytes each), mtime and ctime nanoseconds
+/// (4 each), big-endian; then the digest.
+pub(super) type Record = [u8; KEY_BYTES + MAC_BYTES];
+
+const KEY_BYTES: usize = 48;
+const MAC_BYTES: usize = 32;
+const MAGIC: &[u8; 16] = b"agp digests v1\n\0";
+/// Room for six million files; a larger cache is ignored rather than loaded.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// The digests known of one tree, and the file that they are kept in.
+pub struct Cache<'a> {
+    path: PathBuf,
+    mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES],
+    /// Sorted, unique.
+    pub(super) records: Vec<Record>,
+    discarded: Option<&'static str>,
+}
+
+impl<'a> Cache<'a> {
+    /// Loads what is known of a tree; nothing the first time, and nothing where the file is not
+    /// as it was written (see [`Cache::discarded`]). `mac` is keyed and has a domain of its own.
+    ///
+    /// # Errors
+    /// The root cannot be resolved, or a cache file is there and cannot be read.
+    pub fn load(
+        directory: &Path,
+        root: &Path,
+        mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES],
+    ) -> Result<Self, FileError> {
+        use std::os::unix::ffi::OsStrExt;
+        let canonical = root
+            .canonicalize()
+            .map_err(FileError::at("resolve", root))?;
+        let name = Digest::of(canonical.as_os_str().as_bytes()).to_string();
+        let path = directory.join(format!("{}.digests", &name[..32]));
+        let (records, discarded) = match files::read_bounded(&path, FILE_BYTES_MAX) {
+            Ok(bytes) => match parse(&bytes, mac) {
+                Ok(records) => (records, None),
+                Err(reason) => (Vec::new(), Some(reason)),
+            },
+            Err(error) => match error.source.kind() {
+                std::io::ErrorKind::NotFound => (Vec::new(), None),
+                std::io::ErrorKind::FileTooLarge => (Vec::new(), Some("it is too large")),
+                _ => return Err(error),
+            },
+        };
+        Ok(Self {
+            path,
+            mac,
+            records,
+            discarded,
+        })
+    }
+
+    /// Why the file that was there is ignored; a lower-case fragment.
+    pub fn discarded(&self) -> Option<&'static str> {
+        self.discarded
+    }
+
+    /// How many digests are known.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether no digest is known.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Replaces what is known by what the last walk found.
+    pub(super) fn replace(&mut self, mut records: Vec<Record>) {
+        // Hard links give one record a name.
+        records.sort_unstable();
+        records.dedup();
+        self.records = records;
+    }
+
+    /// Keeps what is known for the next time, in a file of mode 0600; its directory is created.
+    ///
+    /// # Errors
+    /// What the system says; then the old file still stands.
+    pub fn save(&self) -> Result<(), FileError> {
+        files::create_private_directory(files::parent_of(&self.path))?;
+        let mut bytes =
+            Vec::with_capacity(MAGIC.len() + size_of_val(&self.records[..]) + MAC_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(self.records.as_flattened());
+        let mac = (self.mac)(&bytes);
+        bytes.extend_from_slice(&mac);
+        files::write_atomic(&self.path, 0o600, |out| out.write_all(&bytes))
+    }
+}
+
+impl std::fmt::Debug for Cache<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Cache({} digests)", self.records.len())
+    }
+}
+
+fn parse(
+    bytes: &[u8],
+    mac: &dyn Fn(&[u8]) -> [u8; MAC_BYTES],
+) -> Result<Vec<Record>, &'static str> {
+    let Some((covered, tag)) = bytes.split_last_chunk::<MAC_BYTES>() else {
+        return Err("it is too short");
+    };
+    let Some(body) = covered.strip_prefix(MAGIC) else {
+        return Err("it is not a cache of this version");
+    };
+    if !bool::from(mac(covered).ct_eq(tag)) {
+        return Err("its authentication code is not good: another key, or it was changed");
+    }
+    match body.as_chunks() {
+        (records, []) => Ok(records.to_vec()),
+        _ => Err("it has half a record"),
+    }
+}
+
+/// The part of a record that identifies a state.
+pub(super) fn key(stamp: &Stamp) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    let (words, nanos) = key.split_at_mut(40);
+    let values = [
+        stamp.device,
+        stamp.inode,
+        stamp.size_bytes,
+        stamp.modified.0.cast_unsigned(),
+        stamp.changed.0.cast_unsigned(),
+    ];
+    for (word, value) in words.chunks_exact_mut(8).zip(values) {
+        word.copy_from_slice(&value.to_be_bytes());
+    }
+    nanos[..4].copy_from_slice(&stamp.modified.1.to_be_bytes());
+    nanos[4..].copy_from_slice(&stamp.changed.1.to_be_bytes());
+    key
+}
+
+pub(super) fn record(stamp: &Stamp, digest: Digest) -> Record {
+    let mut record = [0; KEY_BYTES + MAC_BYTES];
+    record[..KEY_BYTES].copy_from_slice(&key(stamp));
+    record[KEY_BYTES..].copy_from_slice(&digest.0);
+    record
+}
+
+/// The digest of exactly this state among sorted records.
+pub(super) fn find(records: &[Record], stamp: &Stamp) -> Option<Digest> {
+    let key = key(stamp);
+    let at = records.binary_search_by(|record| record[..KEY_BYTES].cmp(&key));
+    let (_, digest) = records[at.ok()?].split_last_chunk()?;
+    Some(Digest(*digest))
+}

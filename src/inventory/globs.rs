@@ -1,0 +1,245 @@
+//! Patterns that exclude paths from an inventory. Owns their grammar; knows no disk.
+//!
+//! The grammar is small on purpose: a signed manifest carries its patterns, and a verifier in any
+//! language must read them the same way. A pattern speaks of raw path bytes relative to the root:
+//!
+//! | in a pattern | matches | as a regular expression over bytes |
+//! |---|---|---|
+//! | `*` | any run of bytes without `/`, also none | `[^/]*` |
+//! | `?` | one byte but `/` | `[^/]` |
+//! | `**/` before a component | any number of whole components, also none | `(?:.*/)?` |
+//! | `/**` at the end | everything below, at least one component | `/.*` |
+//! | `**` alone | every path | `.*` |
+//! | anything else | itself (UTF-8 bytes, case counts, a leading dot is nothing special) | itself |
+//!
+//! The whole path must match, `.` in the third column stands for newlines too, and **a pattern that
+//! matches a directory excludes everything below it**. `[ ] { } ! \` are refused, being read
+//! differently by different programs; so are empty, `.` and `..` components, a slash at either
+//! end, `**` as a part of a component, and `**/**`.
+
+use globset::{GlobBuilder, GlobSet};
+
+use crate::base::relpath::RelPath;
+
+/// A set of exclusion patterns in the order given; may be empty, and then excludes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Globs {
+    patterns: Vec<String>,
+    set: GlobSet,
+}
+
+/// A pattern outside the grammar.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pattern `{pattern}` {reason}")]
+pub struct GlobError {
+    /// The pattern as it was given.
+    pub pattern: String,
+    /// What is wrong with it, to be read after the pattern.
+    pub reason: String,
+}
+
+impl Globs {
+    /// Reads patterns; the module's page says what they mean.
+    ///
+    /// # Errors
+    /// The first pattern outside the grammar.
+    pub fn compile(patterns: &[String]) -> Result<Self, GlobError> {
+        let mut set = GlobSet::builder();
+        for pattern in patterns {
+            let refused = |reason: String| GlobError {
+                pattern: pattern.clone(),
+                reason,
+            };
+            check(pattern).map_err(refused)?;
+            let glob = GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .backslash_escape(false)
+                .build();
+            set.add(glob.map_err(|error| refused(format!("cannot be read: {error}")))?);
+        }
+        let set = set.build().map_err(|error| GlobError {
+            pattern: error.glob().unwrap_or_default().into(),
+            reason: format!("cannot be compiled: {error}"),
+        })?;
+        Ok(Self {
+            patterns: patterns.to_vec(),
+            set,
+        })
+    }
+
+    /// The patterns as they were given.
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// Whether a pattern matches the path or one of the directories that it lies in.
+    pub fn excludes(&self, path: &RelPath) -> bool {
+        !self.patterns.is_empty()
+            && path
+                .as_bytes()
+                .iter()
+                .enumerate()
+                .filter(|(_, byte)| **byte == b'/')
+                .map(|(slash, _)| &path.as_bytes()[..slash])
+                .chain([path.as_bytes()])
+                .any(|prefix| self.matches(prefix))
+    }
+
+    /// Whether a pattern matches exactly this path: enough where the walk prunes from the top.
+    pub(super) fn matches(&self, path: &[u8]) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        !self.patterns.is_empty() && self.set.is_match(std::ffi::OsStr::from_bytes(path))
+    }
+}
+
+/// The part of the grammar that `globset` would read in its own way.
+fn check(pattern: &str) -> Result<(), String> {
+    if let Some(found) = pattern.chars().find(|found| "[]{}!\\\0".contains(*found)) {
+        return Err(format!("holds {found:?}, which no pattern may hold"));
+    }
+    let mut previous = "";
+    for component in pattern.split('/') {
+        match component {
+            "" => return Err("is empty, absolute, or has an empty component".into()),
+            "." | ".." => return Err("has a `.` or `..` component".into()),
+            "**" if previous == "**" => {
+                return Err("has `**/**`, which says no more than `**`".into());
+            }
+            "**" => {}
+            _ if component.contains("**") => {
+                return Err("has `**` as a part of a component; it must stand alone".into());
+            }
+            _ => {}
+        }
+        previous = component;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The module page's table, by other means than `globset`; verifiers in other languages do this.
+    fn to_regex(pattern: &str) -> regex::bytes::Regex {
+        let mut text = String::from(r"(?s-u)\A");
+        let mut rest = pattern;
+        if rest == "**" {
+            (text, rest) = (text + ".*", "");
+        }
+        while let Some(first) = rest.chars().next() {
+            let (translated, length) = if rest == "/**" {
+                ("/.*".into(), 3)
+            } else if rest.starts_with("**/") {
+                ("(?:.*/)?".into(), 3)
+            } else if first == '*' {
+                ("[^/]*".into(), 1)
+            } else if first == '?' {
+                ("[^/]".into(), 1)
+            } else {
+                let literal: String = first
+                    .to_string()
+                    .bytes()
+                    .map(|byte| format!(r"\x{byte:02x}"))
+                    .collect();
+                (literal, first.len_utf8())
+            };
+            text.push_str(&translated);
+            rest = &rest[length..];
+        }
+        regex::bytes::Regex::new(&(text + r"\z")).unwrap()
+    }
+
+    fn path(bytes: &[u8]) -> RelPath {
+        RelPath::parse(bytes).unwrap()
+    }
+
+    #[test]
+    fn patterns_mean_what_the_table_says() {
+        for (pattern, matched, unmatched) in [
+            (
+                "*.tmp",
+                &[&b"a.tmp"[..], b".tmp", b"a.tmp/below", b"\xff\n.tmp"][..],
+                &[&b"d/a.tmp"[..], b"a.tmpx"][..],
+            ),
+            ("**/*.tmp", &[b"a.tmp", b"d/e/a.tmp"], &[b"d/a.tmp.x"]),
+            (
+                "build",
+                &[b"build", b"build/x/y"],
+                &[b"a/build", b"Build", b"builds"],
+            ),
+            (
+                "build/**",
+                &[b"build/x", b"build/x/y"],
+                &[b"build", b"a/build/x"],
+            ),
+            (
+                "a/**/z",
+                &[b"a/z", b"a/b/z", b"a/b/c/z"],
+                &[b"a/bz", b"z", b"az"],
+            ),
+            (
+                "a?c",
+                &[b"abc", b"a\xffc", b"a\nc"],
+                &[b"a/c", b"ac", "aéc".as_bytes()],
+            ),
+            ("a??c", &["aéc".as_bytes()], &[b"abc"]),
+            ("**", &[b"a", b"a/b"], &[]),
+            ("é.", &["é.".as_bytes()], &["é".as_bytes()]),
+        ] {
+            let globs = Globs::compile(&[pattern.into()]).unwrap();
+            for name in matched {
+                assert!(globs.excludes(&path(name)), "{pattern} {name:?}");
+            }
+            for name in unmatched {
+                assert!(!globs.excludes(&path(name)), "{pattern} {name:?}");
+            }
+        }
+        assert!(!Globs::default().excludes(&path(b"a")));
+        assert!(!Globs::compile(&[]).unwrap().excludes(&path(b"a")));
+    }
+
+    #[test]
+    fn refuses_what_other_programs_read_differently() {
+        for pattern in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "./a",
+            "a/..",
+            "[ab]",
+            "{a,b}",
+            "!a",
+            "a\\b",
+            "a]",
+            "a}",
+            "a\0",
+            "a**",
+            "**a/b",
+            "***",
+            "**/**",
+            "a/**/**/b",
+        ] {
+            let error = Globs::compile(&["fine".into(), pattern.into()]).unwrap_err();
+            assert_eq!(error.pattern, pattern);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_regular_expression(
+            components in proptest::collection::vec(
+                prop_oneof![Just("**".to_owned()), "[ab.*?é\n^$+()|]{1,4}"], 1..5),
+            name in proptest::collection::vec(
+                prop_oneof![Just(b'a'), Just(b'b'), Just(b'.'), Just(b'/'), Just(b'\n'), Just(0xc3), Just(0xa9), Just(b'*')], 1..12),
+        ) {
+            let pattern = components.join("/");
+            if let (Ok(globs), Ok(path)) = (Globs::compile(std::slice::from_ref(&pattern)), RelPath::parse(&name)) {
+                prop_assert_eq!(globs.matches(path.as_bytes()), to_regex(&pattern).is_match(&name), "{:?} {:?}", pattern, path);
+            }
+        }
+    }
+}

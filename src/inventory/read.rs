@@ -1,0 +1,346 @@
+//! One entry below a held root: stat, read, hash, and stat again. Knows nothing of trees.
+//!
+//! A [`Reader`] belongs to one thread. It keeps the directory of the last entry open, since entries
+//! come in runs of one directory, and one buffer, so that a file costs open, fstat, read, fstat,
+//! close and no allocation.
+
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::cache::{self, Record};
+use super::{Entry, File, Kind, ProblemKind, Progress, Symlink};
+use crate::base::beneath::Root;
+use crate::base::clock::Timestamp;
+use crate::base::digest::{Digest, Hasher};
+use crate::base::relpath::RelPath;
+
+/// Bytes read at a time: within the second-level cache, and large enough to forget the call.
+const BUFFER_BYTES: usize = 1 << 16;
+/// How often an entry that changes under the reader is read before it is called unstable.
+const TRIES: usize = 3;
+/// A timestamp younger than this may be shared by two states of a file (git's racy rule).
+const RACY_MILLIS: i64 = 2000;
+/// One in so many digests from the cache is computed again.
+const RECHECK_ONE_IN: u64 = 100;
+
+/// What identifies a state of a file or directory: it changes whenever the content does, as far
+/// as `ctime` can show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size_bytes: u64,
+    /// Seconds and nanoseconds.
+    pub(super) modified: (i64, u32),
+    /// Seconds and nanoseconds.
+    pub(super) changed: (i64, u32),
+}
+
+impl Stamp {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        reason = "each Unix has its own widths for these fields"
+    )]
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size_bytes: stat.st_size as u64,
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+        }
+    }
+
+    /// Whether both times are so much older than `now` that any later change must show in them.
+    pub(super) fn is_settled(&self, now: Timestamp) -> bool {
+        let settled = |(seconds, nanos): (i64, u32)| {
+            let millis = seconds
+                .saturating_mul(1000)
+                .saturating_add(i64::from(nanos / 1_000_000));
+            millis < now.unix_millis().saturating_sub(RACY_MILLIS)
+        };
+        settled(self.modified) && settled(self.changed)
+    }
+}
+
+/// Permission bits of a state.
+pub(super) fn mode_of(stat: &Stat) -> u32 {
+    stat.st_mode & 0o7777
+}
+
+/// What all readers of one walk share.
+pub(super) struct Source<'a> {
+    pub(super) root: &'a Root,
+    pub(super) progress: &'a Progress,
+    /// When the walk began.
+    pub(super) started: Timestamp,
+    /// Sorted; empty without a cache.
+    pub(super) known: &'a [Record],
+    /// Whether records for the next cache are wanted.
+    pub(super) records: Recording,
+    /// Draws the cached digests that are computed again, unforeseeably.
+    pub(super) lottery: RandomState,
+}
+
+/// Whether a walk writes down what a cache needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recording {
+    On,
+    Off,
+}
+
+/// Why there is no entry.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The entry has a problem; the others go on.
+    Problem(ProblemKind, String),
+    /// The file has that many bytes, and large files are read last.
+    Large(u64),
+    /// A digest from the cache is not the file's.
+    CacheLied,
+    /// Everything ends here.
+    Interrupted,
+}
+
+impl From<Errno> for Stop {
+    fn from(error: Errno) -> Self {
+        let text = match error {
+            Errno::NOENT => "it went away while the tree was read",
+            // The walk saw another kind of entry there, or a directory above it.
+            Errno::LOOP => "a symbolic link came into its path while the tree was read",
+            Errno::NOTDIR => "a directory above it was replaced while the tree was read",
+            Errno::NXIO => "it became a socket or a device while the tree was read",
+            _ => {
+                let reason = std::io::Error::from(error).to_string();
+                return Self::Problem(ProblemKind::Unreadable, reason);
+            }
+        };
+        unstable(text)
+    }
+}
+
+fn unstable(reason: &str) -> Stop {
+    Stop::Problem(ProblemKind::Unstable, reason.to_owned())
+}
+
+/// Reads entries, one after the other.
+pub(super) struct Reader<'a> {
+    source: &'a Source<'a>,
+    folder: Folder,
+    buffer: Vec<u8>,
+    /// Files above this are refused with [`Stop::Large`].
+    size_bytes_max: u64,
+    pub(super) tally: Tally,
+}
+
+/// What a reader did, besides its entries.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) records: Vec<Record>,
+    pub(super) reused: u64,
+    pub(super) rechecked: u64,
+    pub(super) hashed_bytes: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(source: &'a Source<'a>, size_bytes_max: u64) -> Self {
+        Self {
+            source,
+            folder: Folder::default(),
+            buffer: vec![0; BUFFER_BYTES],
+            size_bytes_max,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The entry at a path that a walk saw as this kind; not for directories.
+    pub(super) fn read(&mut self, path: &RelPath, kind: Kind) -> Result<Entry, Stop> {
+        let mut tries = 1;
+        loop {
+            let entry = match kind {
+                Kind::File => self.file(path),
+                Kind::Symlink => self.symlink(path),
+                Kind::Directory => Err(unstable("it became a directory while the tree was read")),
+                Kind::Special(special) => Ok(Entry::Special(special)),
+            };
+            match entry {
+                Err(Stop::Problem(ProblemKind::Unstable, _)) if tries < TRIES => {
+                    tries += 1;
+                    self.folder = Folder::default();
+                }
+                entry => return entry,
+            }
+        }
+    }
+
+    fn file(&mut self, path: &RelPath) -> Result<Entry, Stop> {
+        let (at, name) = self.folder.locate(self.source.root, path)?;
+        let known = match self.source.known {
+            [] => None,
+            known => {
+                let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let stamp = Stamp::of(&stat);
+                let usable = is_file(&stat) && stamp.is_settled(self.source.started);
+                let digest = usable.then(|| cache::find(known, &stamp)).flatten();
+                digest.map(|digest| (stat, stamp, digest))
+            }
+        };
+        if let Some((stat, stamp, digest)) = known {
+            let draw = self.source.lottery.hash_one(cache::key(&stamp));
+            if !draw.is_multiple_of(RECHECK_ONE_IN) {
+                self.tally.reused += 1;
+                return Ok(self.note(&stat, digest));
+            }
+            let (stat, found) = self.hash(path)?;
+            self.tally.rechecked += 1;
+            return match found == digest || Stamp::of(&stat) != stamp {
+                true => Ok(self.note(&stat, found)),
+                false => Err(Stop::CacheLied),
+            };
+        }
+        let (stat, digest) = self.hash(path)?;
+        Ok(self.note(&stat, digest))
+    }
+
+    /// Makes the entry, and a record for the next time where the state is old enough to tell.
+    fn note(&mut self, stat: &Stat, sha256: Digest) -> Entry {
+        let stamp = Stamp::of(stat);
+        if self.source.records == Recording::On && stamp.is_settled(self.source.started) {
+            self.tally.records.push(cache::record(&stamp, sha256));
+        }
+        Entry::File(File {
+            size_bytes: stamp.size_bytes,
+            sha256,
+            mode: mode_of(stat),
+            modified_seconds: seconds_since_1970(&stamp),
+        })
+    }
+
+    /// The digest of a file that had one state from before the first byte to after the last.
+    fn hash(&mut self, path: &RelPath) -> Result<(Stat, Digest), Stop> {
+        let (at, name) = self.folder.locate(self.source.root, path)?;
+        let file = rustix::fs::openat(at, name, READ, Mode::empty())?;
+        let before = rustix::fs::fstat(&file)?;
+        if !is_file(&before) {
+            return Err(unstable(
+                "it became another kind of entry while the tree was read",
+            ));
+        }
+        let size = Stamp::of(&before).size_bytes;
+        if size > self.size_bytes_max {
+            return Err(Stop::Large(size));
+        }
+        let mut hasher = Hasher::default();
+        let mut done = 0;
+        loop {
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut self.buffer[..]))?;
+            hasher.update(&self.buffer[..read]);
+            done += read as u64;
+            self.source
+                .progress
+                .bytes_done
+                .fetch_add(read as u64, Ordering::Relaxed);
+            // At the expected end no further read is needed: growth shows in the second stat.
+            if read == 0 || done >= size {
+                break;
+            }
+            if self.source.progress.is_interrupted() {
+                return Err(Stop::Interrupted);
+            }
+        }
+        self.tally.hashed_bytes += done;
+        let after = rustix::fs::fstat(&file)?;
+        if Stamp::of(&before) != Stamp::of(&after) {
+            return Err(unstable("it changed while it was read"));
+        }
+        if done != size {
+            let reason = format!("it gave {done} bytes where its size is {size}");
+            return Err(Stop::Problem(ProblemKind::Unstable, reason));
+        }
+        Ok((after, hasher.finish()))
+    }
+
+    fn symlink(&mut self, path: &RelPath) -> Result<Entry, Stop> {
+        let (at, name) = self.folder.locate(self.source.root, path)?;
+        let before = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let target = match rustix::fs::readlinkat(at, name, Vec::new()) {
+            Err(Errno::INVAL) => {
+                return Err(unstable(
+                    "it became another kind of entry while the tree was read",
+                ));
+            }
+            target => target?.into_bytes(),
+        };
+        let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stamp = Stamp::of(&after);
+        if stamp != Stamp::of(&before) {
+            return Err(unstable("it changed while it was read"));
+        }
+        Ok(Entry::Symlink(Symlink {
+            target: target.into(),
+            mode: mode_of(&after),
+            modified_seconds: seconds_since_1970(&stamp),
+        }))
+    }
+}
+
+/// Flags of an open beside its parent: never block on a FIFO, never follow, never leak.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOCTTY);
+
+fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+fn seconds_since_1970(stamp: &Stamp) -> u64 {
+    u64::try_from(stamp.modified.0).unwrap_or(0)
+}
+
+/// The directory that was opened last, beneath the root.
+#[derive(Default)]
+struct Folder {
+    held: Option<(Box<[u8]>, OwnedFd)>,
+}
+
+impl Folder {
+    /// The open parent of an entry, and the entry's name in it: one component, so that opening it
+    /// without following a link cannot lead elsewhere.
+    fn locate<'s>(
+        &'s mut self,
+        root: &'s Root,
+        path: &'s RelPath,
+    ) -> Result<(BorrowedFd<'s>, &'s [u8]), Stop> {
+        let bytes = path.as_bytes();
+        let Some(slash) = bytes.iter().rposition(|byte| *byte == b'/') else {
+            return Ok((root.as_descriptor(), bytes));
+        };
+        let (parent, name) = (&bytes[..slash], &bytes[slash + 1..]);
+        if self.held.as_ref().is_none_or(|(held, _)| **held != *parent) {
+            self.held = None;
+            if let Some(above) = path.parent() {
+                let opened = root.open_directory(&above).map_err(errno)?;
+                self.held = Some((parent.into(), opened));
+            }
+        }
+        let at = self
+            .held
+            .as_ref()
+            .map_or(root.as_descriptor(), |(_, at)| at.as_fd());
+        Ok((at, name))
+    }
+}
+
+/// The system's error within the standard library's.
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,267 @@
+//! Takes the inventory of a tree: the walk hands names to threads that read them, and at the end
+//! the directories are looked at again.
+
+use std::hash::RandomState;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rayon::prelude::*;
+
+use super::cache::Record;
+use super::read::{Reader, Recording, Source, Stamp, Stop, Tally, mode_of};
+use super::walk::{Skipped, Walked, open, walk};
+use super::{Cache, Entry, Inventory, Kind, Problem, Request, TakeError, settle};
+use crate::base::beneath::Root;
+use crate::base::clock;
+use crate::base::relpath::RelPath;
+
+/// Names handed over at a time: few enough to share the work out evenly.
+const BATCH_NAMES: usize = 64;
+/// Files above this are read last, the largest first, so that no thread ends long after the others.
+const LARGE_BYTES: u64 = 1 << 20;
+
+/// An inventory, and what to know about how it was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// What is in the tree, without the entries that have a problem (a directory with one stays).
+    pub inventory: Inventory,
+    /// Entries that could not be taken in as they are, sorted by path, one for each path.
+    pub problems: Vec<Problem>,
+    /// What was left out.
+    pub skipped: Skipped,
+    /// Bytes read and hashed.
+    pub hashed_bytes: u64,
+    /// What the cache did; all zero without one.
+    pub cache: CacheUse,
+}
+
+/// What a cache did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// Files whose digest was taken from the cache.
+    pub reused: u64,
+    /// Files whose digest was in the cache and was computed again all the same.
+    pub rechecked: u64,
+    /// A file whose digest in the cache was wrong although nothing else was: somebody wrote to the
+    /// cache or past the file system. The inventory was then taken without the cache.
+    pub lied: Option<RelPath>,
+}
+
+/// Takes the inventory of a tree. A cache, when given, saves reading what did not change, and then
+/// knows this tree; keeping it ([`Cache::save`]) is the caller's choice.
+///
+/// Runs on the threads of the current rayon pool, and gives the same whatever their number.
+///
+/// # Errors
+/// The root cannot be opened, or the request was interrupted. Anything below is a [`Problem`].
+pub fn take(request: &Request<'_>, cache: Option<&mut Cache<'_>>) -> Result<Taken, TakeError> {
+    let root = open(request)?;
+    let (known, records) = match &cache {
+        Some(cache) => (&cache.records[..], Recording::On),
+        None => (&[][..], Recording::Off),
+    };
+    let attempt = |known| {
+        attempt(
+            request,
+            &Source {
+                root: &root,
+                progress: request.progress,
+                started: clock::now(),
+                known,
+                records,
+                lottery: RandomState::new(),
+            },
+        )
+    };
+    let (mut taken, mut records) = attempt(known)?;
+    if let Some(lie) = taken.cache.lied.take() {
+        (taken, records) = attempt(&[])?;
+        taken.cache.lied = Some(lie);
+    }
+    if let Some(cache) = cache {
+        cache.replace(records);
+    }
+    Ok(taken)
+}
+
+/// What the threads bring together.
+#[derive(Default)]
+struct Gathered {
+    entries: Vec<(RelPath, Entry)>,
+    problems: Vec<Problem>,
+    large: Vec<(u64, RelPath)>,
+    tally: Tally,
+    lied: Option<RelPath>,
+}
+
+fn attempt(request: &Request<'_>, source: &Source<'_>) -> Result<(Taken, Vec<Record>), TakeError> {
+    let gathered = Mutex::new(Gathered::default());
+    let walked = rayon::in_place_scope_fifo(|scope| {
+        let mut batch = Vec::with_capacity(BATCH_NAMES);
+        let hand_over = |batch: &mut Vec<(RelPath, Kind)>| {
+            let batch = std::mem::replace(batch, Vec::with_capacity(BATCH_NAMES));
+            source
+                .progress
+                .files_total
+                .fetch_add(batch.len() as u64, Ordering::Relaxed);
+            scope.spawn_fifo(|_| work(source, batch, &gathered));
+        };
+        let walked = walk(request, source.root, |path, kind| {
+            batch.push((path, kind));
+            if batch.len() == BATCH_NAMES {
+                hand_over(&mut batch);
+            }
+        })?;
+        hand_over(&mut batch);
+        Ok(walked)
+    })?;
+    let mut large = std::mem::take(&mut lock(&gathered).large);
+    large.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+    rayon::in_place_scope_fifo(|scope| {
+        for (_, path) in large {
+            scope.spawn_fifo(|_| work_large(source, path, &gathered));
+        }
+    });
+    if request.progress.is_interrupted() {
+        return Err(TakeError::Interrupted);
+    }
+    let gathered = gathered
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    Ok(finish((request, source), walked, gathered))
+}
+
+fn lock(gathered: &Mutex<Gathered>) -> MutexGuard<'_, Gathered> {
+    gathered.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(source: &Source<'_>, batch: Vec<(RelPath, Kind)>, gathered: &Mutex<Gathered>) {
+    if lock(gathered).lied.is_some() {
+        return;
+    }
+    let mut reader = Reader::new(source, LARGE_BYTES);
+    let mut found = Gathered::default();
+    found.entries.reserve_exact(batch.len());
+    for (path, kind) in batch {
+        if source.progress.is_interrupted() {
+            return;
+        }
+        read_one(&mut reader, (path, kind), &mut found);
+    }
+    gather(source, (found, reader.tally), gathered);
+}
+
+fn work_large(source: &Source<'_>, path: RelPath, gathered: &Mutex<Gathered>) {
+    if lock(gathered).lied.is_some() || source.progress.is_interrupted() {
+        return;
+    }
+    let mut reader = Reader::new(source, u64::MAX);
+    let mut found = Gathered::default();
+    read_one(&mut reader, (path, Kind::File), &mut found);
+    gather(source, (found, reader.tally), gathered);
+}
+
+fn read_one(reader: &mut Reader<'_>, (path, kind): (RelPath, Kind), found: &mut Gathered) {
+    match reader.read(&path, kind) {
+        Ok(entry) => found.entries.push((path, entry)),
+        Err(Stop::Problem(kind, reason)) => {
+            found.problems.push(Problem {
+                path: Some(path),
+                kind,
+                reason,
+            });
+        }
+        Err(Stop::Large(size_bytes)) => found.large.push((size_bytes, path)),
+        Err(Stop::CacheLied) => found.lied = Some(path),
+        Err(Stop::Interrupted) => {}
+    }
+}
+
+fn gather(source: &Source<'_>, (found, tally): (Gathered, Tally), gathered: &Mutex<Gathered>) {
+    let done = found.entries.len() + found.problems.len();
+    source
+        .progress
+        .files_done
+        .fetch_add(done as u64, Ordering::Relaxed);
+    let mut all = lock(gathered);
+    all.entries.extend(found.entries);
+    all.problems.extend(found.problems);
+    all.large.extend(found.large);
+    all.lied = all.lied.take().or(found.lied);
+    all.tally.records.extend(tally.records);
+    all.tally.reused += tally.reused;
+    all.tally.rechecked += tally.rechecked;
+    all.tally.hashed_bytes += tally.hashed_bytes;
+}
+
+/// Looks at the directories again, and brings everything into order.
+fn finish(
+    (request, source): (&Request<'_>, &Source<'_>),
+    walked: Walked,
+    gathered: Gathered,
+) -> (Taken, Vec<Record>) {
+    let Gathered {
+        mut entries,
+        mut problems,
+        tally,
+        lied,
+        ..
+    } = gathered;
+    problems.extend(walked.problems);
+    let states: Vec<_> = walked
+        .folders
+        .par_iter()
+        .map(|folder| folder.stat(source.root))
+        .collect();
+    let mut doubtful = Vec::new();
+    for (folder, state) in walked.folders.into_iter().zip(states) {
+        match state {
+            Ok(stat) => {
+                if let Some(path) = &folder.path {
+                    entries.push((
+                        path.clone(),
+                        Entry::Directory {
+                            mode: mode_of(&stat),
+                        },
+                    ));
+                }
+                if folder.stamp != Stamp::of(&stat) || !folder.stamp.is_settled(source.started) {
+                    doubtful.push(folder);
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    // A name that a changing directory gave twice counts once.
+    entries.par_sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    entries.dedup_by(|(a, _), (b, _)| a == b);
+    entries.shrink_to_fit();
+    settle(&mut problems);
+    let changes = name_changes((request, source.root), &doubtful, (&entries, &problems));
+    problems.extend(changes);
+    settle(&mut problems);
+    let taken = Taken {
+        inventory: Inventory { entries },
+        problems,
+        skipped: walked.skipped,
+        hashed_bytes: tally.hashed_bytes,
+        cache: super::CacheUse {
+            reused: tally.reused,
+            rechecked: tally.rechecked,
+            lied,
+        },
+    };
+    (taken, tally.records)
+}
+
+fn name_changes(
+    place: (&Request<'_>, &Root),
+    doubtful: &[super::walk::Folder],
+    found: (&[(RelPath, Entry)], &[Problem]),
+) -> Vec<Problem> {
+    let compare = |folder: &super::walk::Folder| match folder.compare_names(place, found) {
+        Ok(changes) => changes,
+        Err(problem) => vec![problem],
+    };
+    doubtful.par_iter().flat_map_iter(compare).collect()
+}
