@@ -3,5 +3,7 @@
 pub mod base;
 pub mod integrity;
 pub mod inventory;
+pub mod process;
 pub mod report;
 pub mod seal;
+pub mod system;

@@ -14,3 +14,5 @@ pub use manifest::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Signa
 pub use parse::ParseError;
 pub use section::{Check, Checks, Counters, Identity, Section};
 pub use state::{SequenceState, StateError};
+pub use tree::{path_within, shown};
+pub use verify::{exempts, read_authentic};

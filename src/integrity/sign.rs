@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
-use super::verify::{read_authentic, weakness};
+use super::verify::{self, read_authentic, weakness};
 use super::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
 use crate::base::clock::Timestamp;
@@ -191,6 +191,15 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     }
     let (excluded, reused) = (taken.skipped.excluded, taken.cache.reused);
     Ok(Signed { sealed, tree_sha256, exempt, excluded, reused, findings, resources })
+}
+
+/// The tree of a manifest that is to be rotated, from what was signed.
+///
+/// # Errors
+/// A manifest that does not verify, or that lies outside its tree.
+pub fn rotation_root(manifest: &Path, keyring: &Keyring) -> Result<PathBuf, SignError> {
+    let root = read_authentic(manifest, keyring).and_then(|sealed| verify::root_of(manifest, &sealed));
+    root.map_err(|finding| SignError::Rotate(vec![finding]))
 }
 
 fn stop_if_interrupted(progress: &Progress) -> Result<(), SignError> {

@@ -1,7 +1,7 @@
 //! What signing and verifying share: taking a tree's inventory, with or without the cache, and
 //! naming what is in it as a user would type it.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::files;
@@ -53,7 +53,7 @@ pub(super) fn take(
 }
 
 /// The path of a file below a root, by what both really are; `None` where it lies elsewhere.
-pub(super) fn path_within(root: &Path, file: &Path) -> Option<RelPath> {
+pub fn path_within(root: &Path, file: &Path) -> Option<RelPath> {
     use std::os::unix::ffi::OsStrExt;
     let directory = files::parent_of(file).canonicalize().ok()?;
     let path = directory.join(file.file_name()?);
@@ -62,12 +62,9 @@ pub(super) fn path_within(root: &Path, file: &Path) -> Option<RelPath> {
 }
 
 /// A path as one would type it, without a leading `./`.
-pub(super) fn shown(path: &Path) -> String {
-    let mut components = path.components().peekable();
-    if components.peek() == Some(&Component::CurDir) {
-        components.next();
-    }
-    match components.as_path().to_string_lossy().into_owned() {
+pub fn shown(path: &Path) -> String {
+    let path = path.strip_prefix(".").unwrap_or(path);
+    match path.to_string_lossy().into_owned() {
         shown if shown.is_empty() => ".".to_owned(),
         shown => shown,
     }

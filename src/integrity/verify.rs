@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub manifest: &'a Path,
     /// The tree; `None`: where the signed manifest says.
     pub input_dir: Option<&'a Path>,
+    /// Where the report will go; refused where it would overwrite what was signed.
+    pub output: Option<&'a Path>,
     /// Keys, with the ones that were revoked.
     pub keyring: &'a Keyring,
     /// What else must hold.
@@ -64,17 +66,23 @@ pub struct Verification {
     pub resources: Vec<Resource>,
 }
 
-/// Somebody asked to stop.
+/// Why there is no answer at all about a manifest.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
+pub enum VerifyError {
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The report would overwrite a file that the manifest lists.
+    #[error("the output `{0}` is a signed file")]
+    OutputListed(String),
+}
 
 /// Verifies one manifest and its tree.
 ///
 /// # Errors
-/// Only an interruption: whatever else goes wrong is a finding about this manifest, so that
-/// others are still verified.
-pub fn verify(request: &Request<'_>) -> Result<Verification, Interrupted> {
+/// An interruption, and an output that would overwrite what was signed. Whatever else goes wrong
+/// is a finding about this manifest, so that others are still verified.
+pub fn verify(request: &Request<'_>) -> Result<Verification, VerifyError> {
     let mut verification = Verification::begin(request);
     match parse_manifest(request.manifest) {
         Ok(parsed) => verification.judge(request, parsed)?,
@@ -89,7 +97,10 @@ pub fn verify(request: &Request<'_>) -> Result<Verification, Interrupted> {
 }
 
 /// Reads a manifest for another purpose than judging its tree: only an authentic one is given.
-pub(super) fn read_authentic(path: &Path, keyring: &Keyring) -> Result<Sealed, Finding> {
+///
+/// # Errors
+/// The finding that says why it is not.
+pub fn read_authentic(path: &Path, keyring: &Keyring) -> Result<Sealed, Finding> {
     let parsed = parse_manifest(path).map_err(|finding| finding.at(shown(path)))?;
     let at_path = |finding: Finding| finding.at(shown(path));
     if let Some(text) = parsed.contradiction {
@@ -193,7 +204,7 @@ impl Verification {
     }
 
     /// Everything after parsing.
-    fn judge(&mut self, request: &Request<'_>, parsed: Parsed) -> Result<(), Interrupted> {
+    fn judge(&mut self, request: &Request<'_>, parsed: Parsed) -> Result<(), VerifyError> {
         let sealed = &parsed.sealed;
         self.section.identity = Some(Identity::of(sealed));
         self.section.exclude.clone_from(&sealed.manifest.options.exclude);
@@ -211,7 +222,7 @@ impl Verification {
             return Ok(());
         };
 
-        let located = locate(request, &sealed.manifest);
+        let located = locate((request.manifest, request.input_dir), &sealed.manifest);
         let own = located.as_ref().ok().and_then(|located| located.own_path.clone());
         let findings = at_manifest(check_consistency(sealed, own.as_ref(), request.terms));
         self.section.checks.manifest_consistency = Check::of(&findings);
@@ -221,6 +232,9 @@ impl Verification {
         self.section.checks.timestamp_validation = Check::of(&findings);
         self.findings.extend(findings);
 
+        if let Ok(located) = &located {
+            self.findings.extend(check_output(request, sealed, &located.root)?);
+        }
         let findings = match located {
             Ok(located) => self.check_files(request, sealed, (&located, &secret))?,
             Err(finding) => at_manifest(vec![finding]),
@@ -235,7 +249,7 @@ impl Verification {
         request: &Request<'_>,
         sealed: &Sealed,
         (located, secret): (&Located, &Secret),
-    ) -> Result<Vec<Finding>, Interrupted> {
+    ) -> Result<Vec<Finding>, VerifyError> {
         let options = &sealed.manifest.options;
         let mut exempt = options.exempt.clone();
         exempt.extend(located.own_path.clone());
@@ -254,7 +268,7 @@ impl Verification {
         );
         let (mut taken, mut findings) = match taken {
             Ok(taken) => taken,
-            Err(TakeError::Interrupted) => return Err(Interrupted),
+            Err(TakeError::Interrupted) => return Err(VerifyError::Interrupted),
             Err(error @ TakeError::Open { .. }) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 let text = format!("{error}: {}", cause.unwrap_or_default());
@@ -412,6 +426,39 @@ fn check_times(sealed: &Sealed, terms: &Terms) -> Vec<Finding> {
     findings
 }
 
+/// Refuses to overwrite a signed file, and warns of a report that will not be known to the tree.
+fn check_output(
+    request: &Request<'_>,
+    sealed: &Sealed,
+    root: &Path,
+) -> Result<Option<Finding>, VerifyError> {
+    let Some(output) = request.output else {
+        return Ok(None);
+    };
+    let Some(path) = path_within(root, output) else {
+        return Ok(None);
+    };
+    let manifest = &sealed.manifest;
+    if manifest.inventory.get(&path).is_some() {
+        return Err(VerifyError::OutputListed(shown(output)));
+    }
+    let known = manifest.options.exempt.iter().any(|exempt| path.is_within(exempt));
+    let text = "the report lies inside the signed tree, which does not exempt it";
+    Ok((!known).then(|| Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output))))
+}
+
+/// Whether a manifest names a path as exempt. Nothing is authenticated: good only for deciding
+/// to leave a directory alone.
+pub fn exempts(manifest: &Path, path: &RelPath) -> bool {
+    let exempt = parse_manifest(manifest).map(|parsed| parsed.sealed.manifest.options.exempt);
+    exempt.is_ok_and(|exempt| exempt.iter().any(|exempt| path.is_within(exempt)))
+}
+
+/// The root that an authentic manifest names.
+pub(super) fn root_of(path: &Path, sealed: &Sealed) -> Result<PathBuf, Finding> {
+    locate((path, None), &sealed.manifest).map(|located| located.root)
+}
+
 /// Where a tree lies.
 struct Located {
     root: PathBuf,
@@ -420,9 +467,9 @@ struct Located {
 }
 
 /// Finds the root, from what the user says or else from what was signed.
-fn locate(request: &Request<'_>, manifest: &Manifest) -> Result<Located, Finding> {
-    let directory = files::parent_of(request.manifest);
-    let root = match (request.input_dir, manifest.root) {
+fn locate((path, input_dir): (&Path, Option<&Path>), manifest: &Manifest) -> Result<Located, Finding> {
+    let directory = files::parent_of(path);
+    let root = match (input_dir, manifest.root) {
         (Some(root), _) => root.to_owned(),
         (None, RootRelation::Up(levels)) => {
             let mut root = directory.to_owned();
@@ -434,7 +481,7 @@ fn locate(request: &Request<'_>, manifest: &Manifest) -> Result<Located, Finding
             return Err(Finding::new(&codes::MANIFEST_ROOT_UNKNOWN, text));
         }
     };
-    Ok(Located { own_path: path_within(&root, request.manifest), root })
+    Ok(Located { own_path: path_within(&root, path), root })
 }
 
 fn count_problems(problems: &[inventory::Problem], counters: &mut Counters) {

@@ -140,8 +140,19 @@ codes! {
         "The last line was cut off by a crash; the next record will say so", "";
     AUDIT_EMPTY = "audit.empty", Low, Verdict::Pass,
         "There is no audit log yet", "";
-    COMMAND_FAILED = "command.failed", High, Verdict::Error,
-        "The command could not answer", "";
+    AUDIT_REFUSED = "audit.refused", High, Verdict::Error,
+        "The audit log cannot be written, and the policy is strict, so that nothing was done",
+        "name a writable place with `--state-dir`";
+    POLICY_INVALID = "policy.invalid", High, Verdict::Error,
+        "The policy file cannot be used", "";
+    COMMAND_USAGE = "command.usage", High, Verdict::Error,
+        "The command line contradicts itself or misses something", "";
+    COMMAND_INPUT = "command.input", High, Verdict::Error,
+        "Something that the command needs cannot be read", "";
+    COMMAND_OUTPUT = "command.output", High, Verdict::Error,
+        "An output could not be written in full", "";
+    COMMAND_INTERRUPTED = "command.interrupted", High, Verdict::Error,
+        "A signal ended the command; the state is consistent", "run it again";
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub enum KeyError {
         #[source]
         source: SecretError,
     },
+    /// The key that would sign was withdrawn.
+    #[error("key {0} was revoked")]
+    Revoked(KeyId),
     /// The source gives another secret than the keyring says.
     #[error("the secret from {origin} has the key identifier {found}, the keyring says {declared}")]
     OtherKey {
@@ -155,6 +158,11 @@ impl Keyring {
     /// The key of that identifier, whatever its status.
     pub fn find(&self, id: KeyId) -> Option<&Key> {
         self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// Every key, in the order of preference.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
     }
 
     /// Whether there is no key at all.

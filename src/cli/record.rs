@@ -1,0 +1,121 @@
+//! What the audit log says of a command: who, when, what, and how it ended.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::{Map, Value, json};
+
+use super::env;
+use crate::audit::{self, Actor, Ci, Decision, Entry, Log, OpenRequest};
+use crate::base::clock::{self, Timestamp};
+use crate::policy::Policy;
+use crate::report::{AuditHead, Finding, Resource, Verdict};
+use crate::seal::Secret;
+use crate::system;
+
+/// The audit log of one command.
+pub struct Recorder {
+    log: OpenRequest,
+    secret: Option<Rc<Secret>>,
+    run_id: String,
+    started_at: Timestamp,
+}
+
+/// How a command ended.
+pub struct Outcome<'a> {
+    /// Its exit code.
+    pub exit_code: u8,
+    /// Its findings; warnings are not recorded.
+    pub findings: &'a [Finding],
+    /// What it read and wrote.
+    pub resources: &'a [Resource],
+}
+
+impl Recorder {
+    /// The log below a state directory, kept as the policy says. Touches nothing yet.
+    pub fn new(state_dir: &Path, policy: &Policy) -> Self {
+        let log = OpenRequest {
+            directory: state_dir.join("audit"),
+            segment_bytes_max: policy.audit.segment_bytes_max,
+            segments_kept: policy.audit.segments_kept,
+        };
+        Self { log, secret: None, run_id: String::new(), started_at: Timestamp::from_unix_seconds(0) }
+    }
+
+    /// The same for one run, with the secret that seals its records, if there is one.
+    pub fn sealed_with(self, secret: Option<Rc<Secret>>, run_id: &str, started_at: Timestamp) -> Self {
+        Self { secret, run_id: run_id.to_owned(), started_at, ..self }
+    }
+
+    /// Records that the command begins.
+    ///
+    /// # Errors
+    /// What keeps the log from being written.
+    pub fn begun(&self, event: &str) -> Result<AuditHead, anyhow::Error> {
+        self.append(Entry {
+            event: event.to_owned(),
+            outcome: audit::Outcome::Unknown,
+            exit_code: None,
+            started_at: self.started_at,
+            ended_at: None,
+            actor: actor(),
+            resources: Vec::new(),
+            policy: Vec::new(),
+            details: self.details(),
+        })
+    }
+
+    /// Records how it ended, with its violations.
+    ///
+    /// # Errors
+    /// What keeps the log from being written.
+    pub fn ended(&self, event: &str, outcome: &Outcome<'_>) -> Result<AuditHead, anyhow::Error> {
+        let violations: Vec<Finding> = outcome
+            .findings
+            .iter()
+            .filter(|finding| finding.code.verdict != Verdict::Pass)
+            .cloned()
+            .collect();
+        let mut details = self.details();
+        details.insert("violations".into(), audit::violations(&violations));
+        let mut rules: Vec<&str> = violations.iter().map(|finding| finding.code.id).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let deny = |rule: &str| Decision { decision: "deny".into(), rule: rule.into() };
+        self.append(Entry {
+            event: event.to_owned(),
+            outcome: match outcome.exit_code {
+                0 => audit::Outcome::Success,
+                _ => audit::Outcome::Failure,
+            },
+            exit_code: Some(outcome.exit_code),
+            started_at: self.started_at,
+            ended_at: Some(clock::now()),
+            actor: actor(),
+            resources: outcome.resources.to_vec(),
+            policy: rules.into_iter().map(deny).collect(),
+            details,
+        })
+    }
+
+    fn append(&self, entry: Entry) -> Result<AuditHead, anyhow::Error> {
+        let log = Log::open(self.log.clone())?;
+        Ok(log.append(&entry, self.secret.as_deref())?)
+    }
+
+    fn details(&self) -> Map<String, Value> {
+        Map::from_iter([("run_id".to_owned(), json!(self.run_id))])
+    }
+}
+
+fn actor() -> Actor {
+    let (uid, pid) = system::user_and_process();
+    let ci = env::continuous_integration().map(|ci| Ci {
+        actor: ci.actor,
+        provider: ci.provider.to_owned(),
+        r#ref: ci.reference,
+        run_id: ci.run_id,
+    });
+    let user = env::user().unwrap_or_else(|| uid.to_string());
+    Actor { ci, host: system::host_name(), pid, uid, user }
+}

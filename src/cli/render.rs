@@ -1,0 +1,221 @@
+//! Reports for people, and progress: the only place that prints.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+use super::args::{Color, Global};
+use crate::base::units::{self, printable};
+use crate::inventory::Progress;
+use crate::report::{Finding, Report, Verdict};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// How many findings are shown without `--verbose`.
+const FINDINGS_SHOWN: usize = 20;
+/// Work shorter than this shows no progress.
+const PROGRESS_DELAY: Duration = Duration::from_millis(400);
+
+/// Which stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Data.
+    Stdout,
+    /// For people, beside data.
+    Stderr,
+}
+
+/// How to print.
+#[derive(Clone, Copy)]
+pub struct Printer {
+    choice: Color,
+    /// How often `--verbose` was given.
+    pub verbose: u8,
+    /// Whether only errors are to be said.
+    pub quiet: bool,
+}
+
+impl Printer {
+    /// As the flags say.
+    pub fn new(global: &Global) -> Self {
+        Self { choice: global.color, verbose: global.verbose, quiet: global.quiet }
+    }
+
+    /// Writes data to stdout, all of it or an error: never a panic, never a silent loss.
+    ///
+    /// # Errors
+    /// A closed pipe, a full disk.
+    pub fn data(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        write(&mut out)?;
+        out.flush()
+    }
+
+    /// Prints text on stdout, coloured where that is wanted.
+    ///
+    /// # Errors
+    /// A closed pipe, a full disk.
+    pub fn text(&self, text: &str) -> io::Result<()> {
+        let mut out = AutoStream::new(io::stdout().lock(), self.choice_for(&io::stdout()));
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Prints a report for people.
+    ///
+    /// # Errors
+    /// Those of stdout; what cannot be said on stderr is lost.
+    pub fn report(&self, report: &Report, stream: Stream) -> io::Result<()> {
+        let text = self.report_text(report);
+        match stream {
+            Stream::Stderr => {
+                self.say(&text);
+                Ok(())
+            }
+            Stream::Stdout => self.text(&text),
+        }
+    }
+
+    /// Prints findings of a command that could not answer, on stderr.
+    pub fn failure(&self, findings: &[Finding]) {
+        let text: String = findings.iter().map(|finding| error_block(finding)).collect();
+        self.say(&text);
+    }
+
+    /// Prints a line on stderr unless `--quiet`.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.say(&format!("{DIM}{text}{DIM:#}\n"));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        let mut out = AutoStream::new(io::stderr().lock(), self.choice_for(&io::stderr()));
+        // Nobody listens on a closed stderr; the verdict does not depend on it.
+        let _ = out.write_all(text.as_bytes());
+        let _ = out.flush();
+    }
+
+    fn choice_for(&self, stream: &(impl IsTerminal + anstream::stream::RawStream)) -> ColorChoice {
+        match self.choice {
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+            Color::Auto => AutoStream::choice(stream),
+        }
+    }
+
+    fn report_text(&self, report: &Report) -> String {
+        let mut text = String::new();
+        let failing = |finding: &&Finding| finding.code.verdict != Verdict::Pass;
+        let shown: Vec<&Finding> = match self.quiet {
+            true => report.findings.iter().filter(failing).collect(),
+            false => report.findings.iter().collect(),
+        };
+        let limit = if self.verbose > 0 { usize::MAX } else { FINDINGS_SHOWN };
+        for finding in shown.iter().take(limit) {
+            text.push_str(&finding_line(finding));
+        }
+        if shown.len() > limit {
+            let more = shown.len() - limit;
+            text.push_str(&format!("{DIM}… and {more} more; `--verbose` shows all{DIM:#}\n"));
+        }
+        let hints: BTreeSet<&str> = shown.iter().take(limit).filter_map(|finding| finding.hint.as_deref()).collect();
+        for hint in hints {
+            text.push_str(&format!("{DIM}hint: {}{DIM:#}\n", printable(hint)));
+        }
+        if !self.quiet || report.verdict != Verdict::Pass {
+            let (style, word) = match report.verdict {
+                Verdict::Pass => (GOOD, "ok"),
+                Verdict::Fail | Verdict::Regression | Verdict::Violation => (ERROR, "FAILED"),
+                Verdict::Error => (ERROR, "UNKNOWN"),
+            };
+            text.push_str(&format!("{style}{word}{style:#}: {}\n", printable(&report.headline)));
+        }
+        text
+    }
+}
+
+/// `path:line:column: level: message [code]`, one line whatever stands in names.
+fn finding_line(finding: &Finding) -> String {
+    let (style, level) = match finding.code.verdict {
+        Verdict::Pass => (WARNING, "warning"),
+        Verdict::Fail | Verdict::Regression | Verdict::Violation | Verdict::Error => (ERROR, "error"),
+    };
+    let place = place(finding).map(|place| format!("{place}: ")).unwrap_or_default();
+    let message = printable(&finding.message);
+    format!("{place}{style}{level}{style:#}: {message} {DIM}[{}]{DIM:#}\n", finding.code.id)
+}
+
+/// An error on its own: what, where, and the remedy.
+fn error_block(finding: &Finding) -> String {
+    let mut text = format!("{ERROR}error{ERROR:#}: {}\n", printable(&finding.message));
+    if let Some(place) = place(finding) {
+        text.push_str(&format!("  at {}\n", place.trim_end_matches(':')));
+    }
+    if let Some(hint) = &finding.hint {
+        text.push_str(&format!("  hint: {}\n", printable(hint)));
+    }
+    text
+}
+
+fn place(finding: &Finding) -> Option<String> {
+    let mut place = printable(finding.path.as_deref()?).into_owned();
+    for number in [finding.line, finding.column].into_iter().flatten() {
+        place.push_str(&format!(":{number}"));
+    }
+    Some(place)
+}
+
+/// Shows how far a walk is, on a terminal's stderr, until dropped.
+pub struct ProgressBar {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ProgressBar {
+    /// Starts showing, if anybody is looking.
+    pub fn start(progress: &Arc<Progress>, printer: &Printer) -> Option<Self> {
+        if printer.quiet || !io::stderr().is_terminal() {
+            return None;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, progress) = (Arc::clone(&stop), Arc::clone(progress));
+        let thread = std::thread::spawn(move || {
+            std::thread::park_timeout(PROGRESS_DELAY);
+            if stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let bar = indicatif::ProgressBar::new_spinner();
+            while !stopped.load(Ordering::Relaxed) {
+                let done = progress.files_done.load(Ordering::Relaxed);
+                let total = progress.files_total.load(Ordering::Relaxed);
+                let bytes = units::bytes(progress.bytes_done.load(Ordering::Relaxed));
+                bar.set_message(format!("{done} of {total} entries, {bytes}"));
+                bar.tick();
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            bar.finish_and_clear();
+        });
+        Some(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for ProgressBar {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // The thread only draws; a bar that failed to draw is no reason to fail.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `agp sign`: seals trees.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::args::KeyArgs;
+use super::failure::{Failure, Kind};
+use super::spine::{Context, Done};
+use super::{env, spine};
+use crate::base::clock::Timestamp;
+use crate::base::relpath::RelPath;
+use crate::base::units;
+use crate::integrity::sign::{self, Request, SignError, Signed, Terms};
+use crate::integrity::{self, Summary};
+use crate::report::{Finding, Report, codes};
+use crate::seal::Keyring;
+
+/// The manifest's usual name.
+pub const MANIFEST_NAME: &str = "integrity_manifest.json";
+
+/// Seal a tree: write a manifest of its files, signed with HMAC-SHA256
+///
+/// Every file, link and directory below the tree is recorded with its size, mode and SHA-256; nothing is
+/// left out unless you say so. The manifest goes to `integrity_manifest.json` inside the tree, or to `--output`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: agp sign --input-dir output --key-file release.key")]
+pub struct SignArgs {
+    /// Sign this tree; repeat it to sign several, each with its own manifest
+    #[arg(long, value_name = "DIR", required_unless_present = "rotate")]
+    pub input_dir: Vec<PathBuf>,
+    /// Name the tree in the manifest [default: integrity.subject of the policy, or the directory's name]
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+    /// Give the manifest this number [default: one more than the manifest that is replaced]
+    #[arg(long, value_name = "N")]
+    pub sequence: Option<u64>,
+    /// Let the manifest expire at this time, as 2026-11-23T14:06:00Z
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
+    pub expires_at: Option<Timestamp>,
+    /// Leave out what matches, recorded in the signed manifest (`*`, `?` and `**`); repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Leave out this path below the tree, which later steps will write; repeatable
+    #[arg(long, value_name = "PATH", value_parser = parse_relative)]
+    pub exempt: Vec<RelPath>,
+    /// Do not record where the files lie on this machine
+    #[arg(long)]
+    pub no_absolute_paths: bool,
+    /// Seal a tree even if there is nothing in it
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// Reuse digests of files that have not changed since the last time
+    #[arg(long)]
+    pub cache: bool,
+    /// Sign an unchanged tree again with the active key, after verifying it with the old one
+    #[arg(long, requires = "manifest")]
+    pub rotate: bool,
+    /// The manifest to rotate
+    #[arg(long, value_name = "FILE", requires = "rotate")]
+    pub manifest: Option<PathBuf>,
+    /// Where the secret comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
+
+fn parse_relative(text: &str) -> Result<RelPath, String> {
+    RelPath::parse(text.trim_end_matches('/').as_bytes()).map_err(|error| error.to_string())
+}
+
+/// The sections of a sign report.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SignBody {
+    /// All manifests together.
+    pub summary: SignSummary,
+    /// One for each tree, in the order of the command line.
+    pub manifests: Vec<SignedManifest>,
+}
+
+/// All manifests together.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct SignSummary {
+    /// Manifests written.
+    pub manifests: u64,
+    /// Regular files in them.
+    pub files: u64,
+    /// Bytes in those files.
+    pub size_bytes: u64,
+}
+
+/// One manifest.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SignedManifest {
+    /// Where it is; `-` for stdout.
+    pub manifest: String,
+    /// The tree.
+    pub root: String,
+    /// The tree's name.
+    pub subject: String,
+    /// The manifest's number.
+    pub sequence: u64,
+    /// Which key signed it.
+    pub key_id: String,
+    /// When.
+    pub signed_at: String,
+    /// SHA-256 of the canonical manifest without its signature.
+    pub content_hash: String,
+    /// What it lists.
+    pub counts: Summary,
+    /// Paths left out on purpose.
+    pub exempt: Vec<String>,
+    /// Entries left out by globs.
+    pub excluded: u64,
+    /// Files whose digest came out of the cache.
+    pub reused: u64,
+}
+
+impl SignArgs {
+    /// Signs.
+    ///
+    /// # Errors
+    /// Whatever kept a tree from being sealed; trees before it on the command line are sealed.
+    pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
+        let keyring = context.keyring()?;
+        let output = context.global.output.as_deref();
+        if output.is_some() && self.input_dir.len() > 1 {
+            let text = "`--output` names one manifest, and there are several trees";
+            return Err(Failure::because(Kind::Usage, text)
+                .with_hint("leave `--output` out: each manifest goes into its own tree"));
+        }
+        if output.is_some() && self.rotate {
+            let text = "`--rotate` writes the manifest that it reads, so `--output` has no place";
+            return Err(Failure::because(Kind::Usage, text));
+        }
+        let jobs = self.jobs(context, keyring)?;
+        let mut all = Vec::new();
+        for (root, output) in &jobs {
+            all.push((root, output, self.sign_one(context, (root, output.as_deref()))?));
+        }
+        let streamed = context.global.output_is_stdout();
+        let report = report(&all);
+        match all.pop() {
+            Some((_, _, signed)) if streamed => Ok(Done::Streamed(
+                report,
+                Box::new(move |mut out| signed.sealed.write_document(&mut out)),
+            )),
+            _ => Ok(Done::Written(report)),
+        }
+    }
+
+    /// Trees, each with where its manifest goes (`None`: stdout).
+    fn jobs(&self, context: &Context<'_>, keyring: &Keyring) -> Result<Vec<(PathBuf, Option<PathBuf>)>, Failure> {
+        if let Some(manifest) = &self.manifest {
+            let root = match self.input_dir.first() {
+                Some(root) => root.clone(),
+                None => sign::rotation_root(manifest, keyring).map_err(failure)?,
+            };
+            return Ok(vec![(root, Some(manifest.clone()))]);
+        }
+        let output = |root: &Path| match &context.global.output {
+            Some(_) if context.global.output_is_stdout() => None,
+            Some(output) => Some(output.clone()),
+            None => Some(root.join(MANIFEST_NAME)),
+        };
+        Ok(self.input_dir.iter().map(|root| (root.clone(), output(root))).collect())
+    }
+
+    fn sign_one(&self, context: &Context<'_>, (root, output): (&Path, Option<&Path>)) -> Result<Signed, Failure> {
+        let policy = &context.policy.policy.integrity;
+        let mut exempt = self.exempt.clone();
+        exempt.extend(integrity::path_within(root, &context.state_dir));
+        let mut exclude = policy.exclude.clone();
+        exclude.extend(self.exclude.iter().cloned());
+        let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
+        if let Some(subject) = self.subject.as_ref().filter(|subject| subject.is_empty()) {
+            return Err(Failure::because(Kind::Usage, format!("`--subject` is empty: `{subject}`")));
+        }
+        let terms = Terms {
+            now: context.started_at,
+            epoch,
+            subject: self.subject.clone().or_else(|| policy.subject.clone()),
+            sequence: self.sequence,
+            expires_at: self.expires_at,
+            exclude,
+            exempt,
+            absolute_paths: !self.no_absolute_paths,
+            allow_empty: self.allow_empty,
+            audit_head: context.audit_head.clone(),
+            rotate: self.rotate,
+        };
+        let cache_dir = context.cache_dir();
+        let _bar = context.show_progress();
+        sign::sign(&Request {
+            root,
+            output,
+            keyring: context.keyring()?,
+            terms,
+            cache_dir: self.cache.then_some(cache_dir.as_path()),
+            progress: context.progress,
+        })
+        .map_err(failure)
+    }
+}
+
+fn failure(error: SignError) -> Failure {
+    match error {
+        SignError::Interrupted => spine::interrupted(),
+        SignError::Key(error) => spine::key_failure(error),
+        SignError::Unsignable(findings) | SignError::Rotate(findings) => Failure::of_all(Kind::Input, findings),
+        SignError::Empty(_) => Failure::new(Kind::Input, error)
+            .with_hint("check the path; if an empty tree is meant, say `--allow-empty`"),
+        SignError::Exclude(_) | SignError::Exempt(_) | SignError::Sequence(_) => {
+            Failure::new(Kind::Usage, error)
+        }
+        SignError::Open { .. } => Failure::new(Kind::Input, error),
+        SignError::Seal(_) | SignError::Write(_) => Failure::new(Kind::Output, error),
+    }
+}
+
+fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
+    let mut summary = SignSummary::default();
+    let mut manifests = Vec::new();
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut resources = Vec::new();
+    for (root, output, signed) in all {
+        let (manifest, signature) = (&signed.sealed.manifest, &signed.sealed.signature);
+        summary.manifests += 1;
+        summary.files += manifest.summary.file_count;
+        summary.size_bytes += manifest.summary.total_size_bytes;
+        manifests.push(SignedManifest {
+            manifest: output.as_deref().map_or("-".into(), integrity::shown),
+            root: integrity::shown(root),
+            subject: manifest.subject.clone(),
+            sequence: manifest.sequence,
+            key_id: signature.key_id.to_string(),
+            signed_at: signature.signed_at.to_seconds_string(),
+            content_hash: signature.content_hash.to_string(),
+            counts: manifest.summary,
+            exempt: signed.exempt.clone(),
+            excluded: signed.excluded,
+            reused: signed.reused,
+        });
+        findings.extend(signed.findings.iter().cloned());
+        resources.extend(signed.resources.iter().cloned());
+    }
+    findings.sort();
+    findings.dedup_by(|right, left| right.code == &codes::KEY_WEAK && right == left);
+    let what = match &manifests[..] {
+        [only] => format!("`{}` as `{}` number {}, key {}", only.root, only.subject, only.sequence, only.key_id),
+        _ => units::count(summary.manifests, "tree"),
+    };
+    let headline = format!(
+        "signed {what}: {}, {}",
+        units::count(summary.files, "file"),
+        units::bytes(summary.size_bytes)
+    );
+    let body = SignBody { summary, manifests };
+    Report::new("sign", headline, findings).with_body(&body).with_resources(resources)
+}

@@ -1,0 +1,484 @@
+//! The one way of every command: policy, audit *begun*, verb, audit *ended*, report, exit code.
+//!
+//! Whatever must happen to every report happens here, so that a new command cannot forget it.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::args::{Cli, Command, Global, KeyArgs};
+use super::failure::{Failure, Kind};
+use super::record::Recorder;
+use super::render::{Printer, ProgressBar, Stream};
+use super::{env, exit, keys};
+use crate::base::clock::{self, Timestamp};
+use crate::base::files;
+use crate::inventory::Progress;
+use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
+use crate::report::{
+    AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, Tool, Verdict, codes,
+};
+use crate::seal::{KeyError, Keyring};
+use crate::system;
+
+/// Where state is kept when nobody says.
+const STATE_DIR: &str = ".agp";
+
+/// What the signal handlers leave behind; process-wide, as signals are.
+static SIGNAL: std::sync::OnceLock<Arc<AtomicUsize>> = std::sync::OnceLock::new();
+
+/// Writes data to a stream.
+pub type Writer = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
+
+/// What a verb gives back.
+pub enum Done {
+    /// A report, which is also what `--output` receives.
+    Report(Report),
+    /// A report; `--output` has already received its artifact.
+    Written(Report),
+    /// A report, and an artifact for stdout.
+    Streamed(Report, Writer),
+    /// Data without an envelope, for `--output` or stdout.
+    Data(Writer),
+}
+
+/// How a verb stands to the spine.
+pub struct Conduct {
+    /// The verb in reports.
+    pub name: &'static str,
+    /// The event in the audit log.
+    pub event: &'static str,
+    /// Whether it changes something, so that it is recorded without any policy file too.
+    pub changes: bool,
+    /// Whether `--output` receives its report, so that a failure is told there.
+    pub reports_to_output: bool,
+}
+
+/// What every verb may use.
+pub struct Context<'a> {
+    /// The global flags.
+    pub global: &'a Global,
+    /// The policy that counts.
+    pub policy: &'a Loaded,
+    /// Where state is kept; may not exist.
+    pub state_dir: PathBuf,
+    /// When the command began.
+    pub started_at: Timestamp,
+    /// Where the audit log stands after *begun*; `None` where none is kept.
+    pub audit_head: Option<AuditHead>,
+    /// How far the work is, and whether to stop.
+    pub progress: &'a Arc<Progress>,
+    printer: Printer,
+    keyring: Result<Keyring, KeyError>,
+}
+
+impl Context<'_> {
+    /// The keys that flags, policy and environment give.
+    ///
+    /// # Errors
+    /// A source that was named and gives no secret.
+    pub fn keyring(&self) -> Result<&Keyring, Failure> {
+        self.keyring.as_ref().map_err(key_failure)
+    }
+
+    /// Where digest caches are kept.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.state_dir.join("cache")
+    }
+
+    /// Shows progress until the result is dropped.
+    pub fn show_progress(&self) -> Option<ProgressBar> {
+        ProgressBar::start(self.progress, &self.printer)
+    }
+
+    /// Says something beside the report.
+    pub fn note(&self, text: &str) {
+        self.printer.note(text);
+    }
+}
+
+/// The failure of a key source.
+pub fn key_failure(error: impl std::borrow::Borrow<KeyError>) -> Failure {
+    let error = error.borrow();
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        message.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    let failure = Failure::because(Kind::Key, message);
+    match error {
+        KeyError::Missing => failure
+            .with_hint("set POCKETMON_SIGN_SECRET, or give `--key-file`, `--key-command` or `--key-stdin`; `agp tool keys generate` makes one"),
+        _ => failure,
+    }
+}
+
+/// The failure of a command that a signal ended.
+pub fn interrupted() -> Failure {
+    let signal = SIGNAL.get().map_or(0, |signal| signal.load(Ordering::Relaxed));
+    match signal == signal_hook::consts::SIGTERM as usize {
+        true => Failure::because(Kind::Terminated, "terminated"),
+        false => Failure::because(Kind::Interrupted, "interrupted"),
+    }
+}
+
+/// Refuses a command line that does not parse.
+pub fn refuse(global: &Global, verb: &str, message: &str) -> u8 {
+    let run = Run::begin(global, verb.to_owned(), global.output.is_some());
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    run.end(Err(Failure::because(Kind::Usage, message)), None)
+}
+
+/// Runs a parsed command line to its exit code.
+pub fn run(cli: &Cli) -> u8 {
+    let global = &cli.global;
+    let conduct = match &cli.command {
+        Command::Tool(tool) => {
+            let run = Run::begin(global, "tool".to_owned(), false);
+            return run.end(tool.run(global), None);
+        }
+        Command::Sign(_) => Conduct { name: "sign", event: "integrity.sign", changes: true, reports_to_output: false },
+        Command::Verify(_) => {
+            Conduct { name: "verify", event: "integrity.verify", changes: false, reports_to_output: true }
+        }
+        Command::Audit(audit) => audit.conduct(),
+    };
+    let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
+    if global.wants_json() && global.output_is_stdout() {
+        let failure = Failure::because(Kind::Usage, "`--json` and `--output -` would put two documents on stdout");
+        return run.end(Err(failure.with_hint("leave one of them out")), None);
+    }
+    match load_policy(global) {
+        Ok(policy) => {
+            run.policy = PolicyReference { source: policy.source.to_string(), sha256: policy.sha256 };
+            run.warnings = warnings(&policy);
+            govern(run, cli, (&policy, &conduct))
+        }
+        Err(failure) => run.end(Err(failure), None),
+    }
+}
+
+/// The verb between its two audit records.
+fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -> u8 {
+    let progress = Arc::new(Progress::default());
+    watch_signals(&progress);
+    let state_dir = cli.global.state_dir.clone().or_else(env::state_dir).unwrap_or_else(|| STATE_DIR.into());
+    let keyring = keys::keyring(key_arguments(&cli.command), &policy.policy);
+    let recorder = match recorder(cli, (policy, conduct), &state_dir) {
+        Ok(recorder) => recorder,
+        Err(failure) => return run.end(Err(failure), None),
+    };
+    let secret = keyring.as_ref().ok().and_then(|keyring| keyring.active().ok()?.secret().ok());
+    let recorder = recorder.map(|recorder| recorder.sealed_with(secret, &run.id, run.started_at));
+    let strict = policy.policy.policy_guard.enforcement_level == policy::EnforcementLevel::Strict;
+    let audit_head = match recorder.as_ref().map(|recorder| recorder.begun(conduct.event)) {
+        None => None,
+        Some(Ok(head)) => Some(head),
+        Some(Err(error)) if strict => {
+            return run.end(Err(Failure::new(Kind::Audit, error)), None);
+        }
+        Some(Err(error)) => {
+            run.warnings.push(unrecorded(error));
+            None
+        }
+    };
+    let context = Context {
+        global: &cli.global,
+        policy,
+        state_dir,
+        started_at: run.started_at,
+        audit_head,
+        progress: &progress,
+        printer: run.printer,
+        keyring,
+    };
+    let mut result = match &cli.command {
+        Command::Sign(arguments) => arguments.run(&context),
+        Command::Verify(arguments) => arguments.run(&context),
+        Command::Audit(arguments) => arguments.run(&context),
+        // Has returned before: tools neither need a policy nor touch anything governed.
+        Command::Tool(arguments) => arguments.run(&cli.global),
+    };
+    let mut head = context.audit_head.clone();
+    if let Some(recorder) = recorder.as_ref().filter(|_| head.is_some()) {
+        match recorder.ended(conduct.event, &run.outcome(&result)) {
+            Ok(ended) => head = Some(ended),
+            Err(error) if strict => result = Err(Failure::new(Kind::Audit, error)),
+            Err(error) => run.warnings.push(unrecorded(error)),
+        }
+    }
+    let code = run.end(result, head);
+    code
+}
+
+fn unrecorded(error: anyhow::Error) -> Finding {
+    Finding::new(&codes::AUDIT_UNAVAILABLE, format!("{error:#}"))
+}
+
+fn key_arguments(command: &Command) -> &KeyArgs {
+    static NONE: KeyArgs = KeyArgs { key_file: None, key_command: None, key_stdin: false };
+    match command {
+        Command::Sign(arguments) => &arguments.key,
+        Command::Verify(arguments) => &arguments.key,
+        Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
+        Command::Tool(_) => &NONE,
+    }
+}
+
+/// SIGINT and SIGTERM ask the work to stop; a second one ends the process at once.
+fn watch_signals(progress: &Progress) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let which = Arc::clone(SIGNAL.get_or_init(Arc::default));
+    for signal in [SIGINT, SIGTERM] {
+        let number = signal as usize;
+        // Registration fails for signals that cannot be caught; these can.
+        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&progress.interrupted));
+        let _ = signal_hook::flag::register_usize(signal, Arc::clone(&which), number);
+        let _ = signal_hook::flag::register(signal, Arc::clone(&progress.interrupted));
+    }
+}
+
+fn load_policy(global: &Global) -> Result<Loaded, Failure> {
+    let from_environment = env::config();
+    let named = global.config.as_deref().or(from_environment.as_deref());
+    policy::load(&LoadRequest { named }).map_err(policy_failure)
+}
+
+/// Every problem of a policy file, each with its place.
+pub fn policy_failure(error: LoadError) -> Failure {
+    match error {
+        LoadError::Invalid { path, problems } => {
+            let path = path.to_string_lossy();
+            let findings = problems.iter().map(|problem| problem_finding(&codes::POLICY_INVALID, (&path, problem)));
+            Failure::of_all(Kind::Policy, findings.collect())
+        }
+        LoadError::Read(_) => Failure::new(Kind::Policy, error),
+    }
+}
+
+fn problem_finding(code: &'static crate::report::Code, (path, problem): (&str, &Problem)) -> Finding {
+    let mut finding = Finding::new(code, problem.message.clone()).at(format!("{path}#{}", problem.pointer));
+    finding = finding.on_line(problem.line);
+    finding.column = Some(problem.column);
+    match &problem.hint {
+        Some(hint) => finding.with_hint(hint.clone()),
+        None => finding,
+    }
+}
+
+fn warnings(policy: &Loaded) -> Vec<Finding> {
+    let path = policy.source.to_string();
+    policy.warnings.iter().map(|problem| problem_finding(&codes::POLICY_IGNORED, (&path, problem))).collect()
+}
+
+/// The audit log of this command; `None` where none is to be kept.
+fn recorder(cli: &Cli, (policy, conduct): (&Loaded, &Conduct), state_dir: &Path) -> Result<Option<Recorder>, Failure> {
+    let wanted = !policy.forbids_audit() && (policy.asks_for_audit() || conduct.changes);
+    if !wanted {
+        return Ok(None);
+    }
+    if let Command::Verify(arguments) = &cli.command
+        && !state_dir.exists()
+        && let Some((manifest, _)) = arguments.trees().find(|(manifest, tree)| {
+            crate::integrity::path_within(tree, state_dir)
+                .is_some_and(|path| !crate::integrity::exempts(manifest, &path))
+        })
+    {
+        // The state directory would make an intact tree look changed. A policy that merely lies
+        // there cannot insist; one that was named can.
+        let manifest = crate::integrity::shown(manifest);
+        return match policy.source {
+            Source::Named(_) => Err(Failure::because(
+                Kind::Audit,
+                format!("the audit log would lie in the tree of `{manifest}`, which does not exempt it"),
+            )),
+            Source::Found(_) | Source::BuiltIn => Ok(None),
+        };
+    }
+    Ok(Some(Recorder::new(state_dir, &policy.policy)))
+}
+
+/// One run of the program, from its first moment to its exit code.
+struct Run<'a> {
+    global: &'a Global,
+    printer: Printer,
+    name: String,
+    reports_to_output: bool,
+    id: String,
+    started_at: Timestamp,
+    started: Instant,
+    policy: PolicyReference,
+    warnings: Vec<Finding>,
+}
+
+impl<'a> Run<'a> {
+    fn begin(global: &'a Global, name: String, reports_to_output: bool) -> Self {
+        let mut id = [0; 16];
+        // Without randomness the identifier is merely not unique.
+        let _ = getrandom::fill(&mut id);
+        Self {
+            global,
+            printer: Printer::new(global),
+            name,
+            reports_to_output,
+            id: hex::encode(id),
+            started_at: clock::now(),
+            started: Instant::now(),
+            policy: PolicyReference { source: "built-in".into(), sha256: None },
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What the audit log will say of the result.
+    fn outcome<'r>(&self, result: &'r Result<Done, Failure>) -> super::record::Outcome<'r> {
+        match result {
+            Ok(Done::Report(report) | Done::Written(report) | Done::Streamed(report, _)) => super::record::Outcome {
+                exit_code: exit::code(Ok(report.verdict)),
+                findings: &report.findings,
+                resources: &report.resources,
+            },
+            Ok(Done::Data(_)) => super::record::Outcome { exit_code: 0, findings: &[], resources: &[] },
+            Err(failure) => super::record::Outcome {
+                exit_code: exit::code(Err(failure)),
+                findings: &failure.findings,
+                resources: &[],
+            },
+        }
+    }
+
+    /// Writes what there is to write, and gives the exit code.
+    fn end(mut self, result: Result<Done, Failure>, head: Option<AuditHead>) -> u8 {
+        let warnings = std::mem::take(&mut self.warnings);
+        let with_warnings = |mut report: Report| {
+            report.findings.extend(warnings.iter().cloned());
+            report.findings.sort();
+            report
+        };
+        let (code, written) = match result {
+            Ok(Done::Data(write)) => (0, self.write_data(write)),
+            Ok(Done::Report(report)) => {
+                let report = with_warnings(report);
+                (exit::code(Ok(report.verdict)), self.write_report(&report, head.as_ref()))
+            }
+            Ok(Done::Written(report)) => {
+                let report = with_warnings(report);
+                (exit::code(Ok(report.verdict)), self.write_beside(&report, head.as_ref()))
+            }
+            Ok(Done::Streamed(report, write)) => {
+                let report = with_warnings(report);
+                let written = self.printer.data(write).map_err(output_failure("stdout"));
+                let told = written.and_then(|()| self.write_beside(&report, head.as_ref()));
+                (exit::code(Ok(report.verdict)), told)
+            }
+            Err(failure) => (exit::code(Err(&failure)), self.write_failure(&failure, head.as_ref())),
+        };
+        match written {
+            Ok(()) => code,
+            Err(failure) => {
+                self.printer.failure(&failure.findings);
+                // A proven violation is never masked; anything else was not delivered.
+                if code == exit::code(Ok(Verdict::Violation)) { code } else { exit::code(Err(&failure)) }
+            }
+        }
+    }
+
+    fn write_data(&self, write: Writer) -> Result<(), Failure> {
+        match self.global.output.as_deref().filter(|_| !self.global.output_is_stdout()) {
+            Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| Failure::new(Kind::Output, error)),
+            None => self.printer.data(write).map_err(output_failure("stdout")),
+        }
+    }
+
+    /// A verb whose artifact is its report.
+    fn write_report(&self, report: &Report, head: Option<&AuditHead>) -> Result<(), Failure> {
+        let code = exit::code(Ok(report.verdict));
+        if let Some(path) = &self.global.output {
+            let envelope = self.envelope((report, code), head);
+            match self.global.output_is_stdout() {
+                true => self.printer.data(|out| write_json(out, &envelope)).map_err(output_failure("stdout"))?,
+                false => files::write_atomic(path, 0o644, |out| write_json(out, &envelope))
+                    .map_err(|error| Failure::new(Kind::Output, error))?,
+            }
+        }
+        self.write_beside(report, head)
+    }
+
+    /// The report on stdout as JSON, or for people.
+    fn write_beside(&self, report: &Report, head: Option<&AuditHead>) -> Result<(), Failure> {
+        let printed = if self.global.wants_json() {
+            let envelope = self.envelope((report, exit::code(Ok(report.verdict))), head);
+            let written = self.printer.data(|out| write_json(out, &envelope));
+            written.and_then(|()| self.printer.report(report, Stream::Stderr))
+        } else if self.global.output.is_some() {
+            self.printer.report(report, Stream::Stderr)
+        } else {
+            self.printer.report(report, Stream::Stdout)
+        };
+        self.explain(head);
+        printed.map_err(output_failure("stdout"))
+    }
+
+    /// What `--verbose` adds.
+    fn explain(&self, head: Option<&AuditHead>) {
+        if self.printer.verbose == 0 {
+            return;
+        }
+        self.printer.note(&format!("policy: {}", self.policy.source));
+        if let Some(head) = head {
+            self.printer.note(&format!("audit head: {}", crate::audit::head_text(head)));
+        }
+        self.printer.note(&format!("run {} took {:.3} s", self.id, self.started.elapsed().as_secs_f64()));
+    }
+
+    /// A command that could not answer still reports, so that nobody reads yesterday's answer.
+    fn write_failure(&self, failure: &Failure, head: Option<&AuditHead>) -> Result<(), Failure> {
+        self.printer.failure(&failure.findings);
+        let headline = failure.findings.first().map(|finding| finding.message.clone()).unwrap_or_default();
+        let mut report = Report::new("", headline, failure.findings.clone());
+        report.verdict = Verdict::Error;
+        let envelope = self.envelope((&report, exit::code(Err(failure))), head);
+        let json = |out: &mut dyn Write| write_json(out, &envelope);
+        let file = self.global.output.as_deref().filter(|_| !self.global.output_is_stdout());
+        if let Some(path) = file.filter(|_| self.reports_to_output && !failure.keeps_output) {
+            files::write_atomic(path, 0o644, json).map_err(|error| Failure::new(Kind::Output, error))?;
+        }
+        let streamed = self.global.output_is_stdout() && self.reports_to_output;
+        if self.global.wants_json() || streamed {
+            self.printer.data(json).map_err(output_failure("stdout"))?;
+        }
+        Ok(())
+    }
+
+    fn envelope(&self, (report, exit_code): (&Report, u8), head: Option<&AuditHead>) -> Envelope<serde_json::Map<String, serde_json::Value>> {
+        let mut body = report.body.clone();
+        body.entry("summary").or_insert_with(|| serde_json::json!({}));
+        Envelope {
+            report: self.name.clone(),
+            report_version: REPORT_VERSION,
+            run_id: self.id.clone(),
+            tool: Tool { name: "agp", version: env!("CARGO_PKG_VERSION") },
+            started_at: self.started_at,
+            finished_at: clock::now(),
+            duration_seconds: self.started.elapsed().as_secs_f64(),
+            policy: self.policy.clone(),
+            verdict: report.verdict.word().to_owned(),
+            exit_code,
+            audit_head: head.cloned(),
+            resource_usage: system::own_usage(),
+            body,
+            findings: report.findings.clone(),
+        }
+    }
+}
+
+fn write_json(mut out: &mut dyn Write, envelope: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, envelope)?;
+    out.write_all(b"\n")
+}
+
+fn output_failure(place: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
+}

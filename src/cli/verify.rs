@@ -1,0 +1,232 @@
+//! `agp verify`: proves trees intact.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::args::KeyArgs;
+use super::failure::{Failure, Kind};
+use super::sign::MANIFEST_NAME;
+use super::spine::{self, Context, Done};
+use crate::base::units;
+use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
+use crate::integrity::{self, Checks, Counters, Section, SequenceState};
+use crate::inventory::Globs;
+use crate::report::{Finding, Report, Verdict, codes};
+
+/// Prove a tree intact against its signed manifest
+///
+/// Checks, in this order: the manifest's grammar, its signature, its consistency, its times, and every
+/// file. Whatever is there and was not signed counts as a violation. Exit code 1 is "found bad",
+/// 2 is "could not tell".
+#[derive(Debug, Args)]
+#[command(after_help = "Example: agp verify --manifest output/integrity_manifest.json --key-file release.key")]
+pub struct VerifyArgs {
+    /// Verify this manifest and its tree; repeatable
+    #[arg(long, value_name = "FILE", required_unless_present = "all")]
+    pub manifest: Vec<PathBuf>,
+    /// Verify every manifest below this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "manifest")]
+    pub all: Option<PathBuf>,
+    /// Look for the tree here instead of where the manifest says
+    #[arg(long, value_name = "DIR", conflicts_with = "all")]
+    pub input_dir: Option<PathBuf>,
+    /// Accept only a manifest about this subject
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+    /// Accept only manifests from this number on
+    #[arg(long, value_name = "N")]
+    pub min_sequence: Option<u64>,
+    /// Keep the highest number seen of each subject in this file, and accept none below it
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Look at matching paths only; the answer is then partial; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Accept a manifest that lists nothing
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// Reuse digests of files that have not changed since the last time
+    #[arg(long)]
+    pub cache: bool,
+    /// Where the secret comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
+
+/// The sections of a verify report.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct VerifyBody {
+    /// All manifests together.
+    pub summary: VerifySummary,
+    /// The four checks over all manifests, the worst result of each.
+    pub checks: Checks,
+    /// One for each manifest, in the order of the command line or of their paths.
+    pub manifests: Vec<Section>,
+}
+
+/// All manifests together.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct VerifySummary {
+    /// Manifests looked at.
+    pub manifests: u64,
+    /// Those that hold entirely.
+    pub valid: u64,
+    /// Those of which what was asked for holds.
+    pub partial: u64,
+    /// Those found bad.
+    pub invalid: u64,
+    /// Those of which nothing can be said.
+    pub unknown: u64,
+    /// What became of the entries.
+    pub counters: Counters,
+}
+
+impl VerifyArgs {
+    /// The directories that must stay as they are.
+    pub fn trees(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        self.manifest.iter().map(|manifest| {
+            let tree = self.input_dir.as_deref().unwrap_or_else(|| crate::base::files::parent_of(manifest));
+            (manifest.as_path(), tree)
+        })
+    }
+
+    /// Verifies.
+    ///
+    /// # Errors
+    /// Only what concerns the command as a whole; trouble with one manifest is a finding.
+    pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
+        let keyring = context.keyring()?;
+        let manifests = match &self.all {
+            Some(directory) => find_manifests(directory)?,
+            None => self.manifest.clone(),
+        };
+        let only = Globs::compile(&self.only).map_err(|error| Failure::new(Kind::Usage, error))?;
+        let policy = &context.policy.policy.integrity;
+        let sequences = match &self.state {
+            Some(path) => SequenceState::load(path).map_err(|error| Failure::new(Kind::Input, error))?,
+            None => SequenceState::default(),
+        };
+        let terms = Terms {
+            now: context.started_at,
+            clock_skew_seconds: policy.clock_skew_seconds,
+            age_days_max: policy.max_age_days,
+            subject: self.subject.clone().or_else(|| policy.subject.clone()),
+            sequence_min: self.min_sequence,
+            sequences,
+            allow_empty: self.allow_empty,
+        };
+        let cache_dir = context.cache_dir();
+        let _bar = context.show_progress();
+        let mut all = Vec::with_capacity(manifests.len());
+        for manifest in &manifests {
+            let request = Request {
+                manifest,
+                input_dir: self.input_dir.as_deref(),
+                output: context.global.output.as_deref().filter(|_| !context.global.output_is_stdout()),
+                keyring,
+                terms: &terms,
+                only: (!self.only.is_empty()).then_some(&only),
+                cache_dir: self.cache.then_some(cache_dir.as_path()),
+                progress: context.progress,
+            };
+            all.push(verify::verify(&request).map_err(failure)?);
+        }
+        if let Some(path) = &self.state {
+            raise(path, &all)?;
+        }
+        Ok(Done::Report(report(all)))
+    }
+}
+
+fn failure(error: VerifyError) -> Failure {
+    match error {
+        VerifyError::Interrupted => spine::interrupted(),
+        VerifyError::OutputListed(_) => Failure::new(Kind::Usage, error)
+            .with_hint("write the report elsewhere")
+            .keeping_output(),
+    }
+}
+
+/// Every manifest of the usual name below a directory, sorted.
+fn find_manifests(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
+        let entry = entry.map_err(|error| Failure::new(Kind::Input, error))?;
+        if entry.file_name() == MANIFEST_NAME && !entry.file_type().is_dir() {
+            found.push(entry.into_path());
+        }
+    }
+    if found.is_empty() {
+        let text = format!("no `{MANIFEST_NAME}` below the directory");
+        let finding = Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(integrity::shown(directory));
+        return Err(Failure::of(Kind::Input, finding));
+    }
+    Ok(found)
+}
+
+/// Remembers the numbers of the manifests that hold entirely.
+fn raise(path: &Path, all: &[Verification]) -> Result<(), Failure> {
+    let valid = all.iter().filter(|one| one.section.status == "valid");
+    let identities = valid.filter_map(|one| one.section.identity.as_ref());
+    let verified: Vec<_> = identities.map(|identity| (identity.subject.clone(), identity.sequence)).collect();
+    SequenceState::raise(path, &verified).map_err(|error| Failure::new(Kind::Output, error))
+}
+
+fn report(all: Vec<Verification>) -> Report {
+    let mut summary = VerifySummary::default();
+    let mut checks = Checks::NONE;
+    let mut findings = Vec::new();
+    let mut resources = Vec::new();
+    let mut manifests = Vec::new();
+    for one in all {
+        summary.manifests += 1;
+        *match one.section.status {
+            "valid" => &mut summary.valid,
+            "partial" => &mut summary.partial,
+            "invalid" => &mut summary.invalid,
+            _ => &mut summary.unknown,
+        } += 1;
+        summary.counters.add(&one.section.counters);
+        checks = checks.worst(&one.section.checks);
+        findings.extend(one.findings);
+        resources.extend(one.resources);
+        manifests.push(one.section);
+    }
+    let headline = headline(&summary, &manifests, Verdict::of(&findings));
+    let body = VerifyBody { summary, checks, manifests };
+    Report::new("verify", headline, findings).with_body(&body).with_resources(resources)
+}
+
+fn headline(summary: &VerifySummary, manifests: &[Section], verdict: Verdict) -> String {
+    let counters = &summary.counters;
+    match manifests {
+        [only] => {
+            let what = match &only.identity {
+                Some(identity) => format!(
+                    "`{}` number {}, signed {} with key {}",
+                    identity.subject, identity.sequence, identity.signed_at, identity.key_id
+                ),
+                None => format!("`{}`", only.manifest),
+            };
+            match (verdict, only.status) {
+                (Verdict::Pass, "partial") => {
+                    format!("the part that was asked for is intact: {what}; {}", units::count(counters.ok, "entry"))
+                }
+                (Verdict::Pass, _) => format!("intact: {what}; {}", units::count(counters.ok, "entry")),
+                (Verdict::Error, _) => format!("could not tell: {what}"),
+                _ => format!("not what was signed: {what}"),
+            }
+        }
+        _ => format!(
+            "{}: {} valid, {} partial, {} invalid, {} unknown",
+            units::count(summary.manifests, "manifest"),
+            summary.valid,
+            summary.partial,
+            summary.invalid,
+            summary.unknown
+        ),
+    }
+}

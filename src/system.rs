@@ -1,0 +1,51 @@
+//! What the system says of this process and this host.
+//!
+//! Linux's own files where they are; elsewhere what is not known is said to be not known.
+
+use std::fs;
+
+use crate::report::ResourceUsage;
+
+/// What this process has used until now, all its threads together.
+pub fn own_usage() -> ResourceUsage {
+    let (user, system) = cpu_seconds();
+    ResourceUsage {
+        cpu_user_seconds: user,
+        cpu_system_seconds: system,
+        peak_memory_bytes: field("/proc/self/status", "VmHWM:").map(|kib| kib * 1024),
+        read_bytes: field("/proc/self/io", "read_bytes:"),
+        written_bytes: field("/proc/self/io", "write_bytes:"),
+    }
+}
+
+/// This host's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// This process's real user and its own number.
+pub fn user_and_process() -> (u32, u32) {
+    (rustix::process::getuid().as_raw(), std::process::id())
+}
+
+/// User and system CPU seconds (proc(5), fields 14 and 15 of `stat`, in clock ticks).
+fn cpu_seconds() -> (Option<f64>, Option<f64>) {
+    let Ok(stat) = fs::read_to_string("/proc/self/stat") else {
+        return (None, None);
+    };
+    // The command's name may hold spaces and parentheses; the fields follow its last one.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
+    let seconds = |index: usize| {
+        let ticks: u64 = fields.get(index)?.parse().ok()?;
+        Some(ticks as f64 / ticks_per_second)
+    };
+    (seconds(11), seconds(12))
+}
+
+/// The number behind a label in one of the kernel's tables.
+fn field(path: &str, label: &str) -> Option<u64> {
+    let table = fs::read_to_string(path).ok()?;
+    let line = table.lines().find_map(|line| line.strip_prefix(label))?;
+    line.split_whitespace().next()?.parse().ok()
+}
