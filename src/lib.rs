@@ -1,3 +1,4 @@
 //! `agp`, the Asset Governance Pipeline.
 #![doc = ""]
 pub mod base;
+pub mod policy;
