@@ -136,6 +136,9 @@ codes! {
         "give that key with `--key-file`, or list it in `integrity.keys` of the policy";
     AUDIT_REVOKED_KEY = "audit.revoked_key", Medium, Verdict::Pass,
         "Records are sealed with a key that was revoked later", "";
+    AUDIT_KEY_PERIOD = "audit.key_period", Medium, Verdict::Pass,
+        "Records are sealed outside the period in which their key may sign",
+        "check this machine's clock, or rotate the key in time";
     AUDIT_TORN_TAIL = "audit.torn_tail", Low, Verdict::Pass,
         "The last line was cut off by a crash; the next record will say so", "";
     AUDIT_EMPTY = "audit.empty", Low, Verdict::Pass,

@@ -1,0 +1,365 @@
+//! One record: its fields, its one spelling as a line, and the MAC over that spelling.
+//!
+//! Knows nothing of files, segments or heads.
+
+use std::io::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::base::canon::{self, CanonError};
+use crate::base::clock::Timestamp;
+use crate::base::digest::{Digest, Hasher};
+use crate::report::{self, Finding};
+use crate::seal::{KeyId, Mac, Secret};
+
+/// The longest line, in bytes with its newline: neither written nor accepted beyond.
+pub const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// The version that every record and head bears.
+pub(super) const VERSION: &str = "1.0";
+
+/// What the MAC of a record says it covers (DSSE payload type).
+const PAYLOAD_TYPE: &str = "application/vnd.agp.audit-record.v1+json";
+
+/// What the caller knows about something worth recording; the log adds its own place and seal.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What happened: `integrity.sign`, `guard.evaluate` …
+    pub event: String,
+    /// How it went.
+    pub outcome: Outcome,
+    /// The exit code of the command; `None` where it has not ended.
+    pub exit_code: Option<u8>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `None` in a *begun* record.
+    pub ended_at: Option<Timestamp>,
+    /// Who did it.
+    pub actor: Actor,
+    /// What was read and written: roots, with the digest of the inventory.
+    pub resources: Vec<report::Resource>,
+    /// Which rules of the policy decided, and what.
+    pub policy: Vec<Decision>,
+    /// What else there is to say; integers from 0 to 2^53−1 are its only numbers.
+    pub details: Map<String, Value>,
+}
+
+/// How something went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It did what it was asked, and the answer is good.
+    Success,
+    /// The answer is no, or there is none.
+    Failure,
+    /// Not known yet, or not knowable.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word in records and exports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+// The fields of the structs below stand in the order of their names, which is the order of
+// canonical JSON: what serde writes is then canonical as it stands. A property test compares it
+// with `base::canon`.
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The continuous-integration job behind it; null outside of one.
+    pub ci: Option<Ci>,
+    /// The machine's name.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// The numeric user.
+    pub uid: u32,
+    /// The user's name.
+    pub user: String,
+}
+
+/// A continuous-integration job, as its environment describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ci {
+    /// Who started the job.
+    pub actor: Option<String>,
+    /// Which service: `github`, `gitlab` …
+    pub provider: String,
+    /// The branch or tag it runs for.
+    pub r#ref: Option<String>,
+    /// The job's own identifier.
+    pub run_id: Option<String>,
+}
+
+/// What one rule of the policy said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// `allow`, `deny`, `warn` …
+    pub decision: String,
+    /// The rule's identifier.
+    pub rule: String,
+}
+
+/// Something read or written, as a record keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// `read` or `write`.
+    pub access: String,
+    /// The path as the user named it.
+    pub path: String,
+    /// What was there; null where it was not weighed.
+    pub sha256: Option<Digest>,
+}
+
+/// One line of the log, parsed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Who did it.
+    pub actor: Actor,
+    /// What else there is to say, an object in canonical JSON.
+    pub details: Box<RawValue>,
+    /// When it ended, RFC 3339, milliseconds, UTC; null in a *begun* record.
+    pub ended_at: Option<String>,
+    /// What happened.
+    pub event: String,
+    /// The exit code of the command; null where it has not ended.
+    pub exit_code: Option<u8>,
+    /// Which key made `mac`; null together with it.
+    pub key_id: Option<String>,
+    /// The log's random identifier, 32 hex digits.
+    pub log_id: String,
+    /// The seal over every other field; null where no secret was at hand.
+    pub mac: Option<Digest>,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Which rules decided, and what.
+    pub policy: Vec<Decision>,
+    /// SHA-256 of the whole line before, its newline included; null in the first record.
+    pub previous: Option<Digest>,
+    /// What was read and written.
+    pub resources: Vec<Resource>,
+    /// The record's number, from 1, without gaps.
+    pub sequence: u64,
+    /// When it began.
+    pub started_at: String,
+    /// The instant the record speaks of: `ended_at`, otherwise `started_at`.
+    pub timestamp: String,
+    /// Always `1.0`.
+    pub version: String,
+}
+
+/// Why a line is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The line is longer than any this program writes.
+    #[error("the line is longer than {LINE_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not JSON, or not with exactly the fields of a record.
+    #[error("the line is not a record: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A value that canonical JSON cannot hold.
+    #[error("the line is not a record")]
+    Canon(#[from] CanonError),
+    /// Another spelling than the canonical one: duplicate keys, white space, missing nulls.
+    #[error("the line is not in canonical form")]
+    Spelling,
+    /// A field that is not what its name promises.
+    #[error("the field `{0}` is not one that this program writes")]
+    Field(&'static str),
+}
+
+/// Where a new record stands in its log.
+pub(super) struct Place {
+    pub(super) log_id: String,
+    pub(super) sequence: u64,
+    pub(super) previous: Option<Digest>,
+}
+
+impl Record {
+    /// An unsealed record of an entry at its place.
+    pub(super) fn new(entry: &Entry, place: Place) -> Result<Self, RecordError> {
+        let details = canon::to_vec(&Value::Object(entry.details.clone()))?;
+        let resource = |resource: &report::Resource| Resource {
+            access: resource.access.to_owned(),
+            path: resource.path.clone(),
+            sha256: resource.sha256,
+        };
+        Ok(Self {
+            actor: entry.actor.clone(),
+            details: serde_json::from_slice(&details)?,
+            ended_at: entry.ended_at.map(|instant| instant.to_string()),
+            event: entry.event.clone(),
+            exit_code: entry.exit_code,
+            key_id: None,
+            log_id: place.log_id,
+            mac: None,
+            outcome: entry.outcome,
+            policy: entry.policy.clone(),
+            previous: place.previous,
+            resources: entry.resources.iter().map(resource).collect(),
+            sequence: place.sequence,
+            started_at: entry.started_at.to_string(),
+            timestamp: entry.ended_at.unwrap_or(entry.started_at).to_string(),
+            version: VERSION.to_owned(),
+        })
+    }
+
+    /// Seals the record where there is a secret, and spells it with its newline.
+    ///
+    /// # Errors
+    /// A record that [`Record::parse`] would not accept again.
+    pub(super) fn seal(&mut self, secret: Option<&Secret>) -> Result<Vec<u8>, RecordError> {
+        if let Some(secret) = secret {
+            self.key_id = Some(secret.key_id().to_string());
+            let unsealed = serde_json::to_vec(self)?;
+            self.mac = Some(mac_of_line(secret, &unsealed).finish());
+        }
+        let mut line = serde_json::to_vec(self)?;
+        // What could not be read back would count as tampering for ever: better not written.
+        Self::parse(&line)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// Reads a line without its newline, and accepts only what [`Record::seal`] writes.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, RecordError> {
+        if text.len() >= LINE_BYTES_MAX {
+            return Err(RecordError::TooLong);
+        }
+        let record: Self = serde_json::from_slice(text)?;
+        // Writing it again finds what serde let pass: white space, order, escapes, absent nulls.
+        if serde_json::to_vec(&record)? != text {
+            return Err(RecordError::Spelling);
+        }
+        record.check_details()?;
+        record.check_fields()?;
+        Ok(record)
+    }
+
+    /// Raw JSON passes through serde untouched, so its spelling is checked by itself.
+    fn check_details(&self) -> Result<(), RecordError> {
+        let text = self.details.get();
+        let details: Map<String, Value> = serde_json::from_str(text)?;
+        match canon::to_vec(&Value::Object(details))? == text.as_bytes() {
+            true => Ok(()),
+            false => Err(RecordError::Spelling),
+        }
+    }
+
+    fn check_fields(&self) -> Result<(), RecordError> {
+        let ended_at_is_time = self.ended_at.as_deref().is_none_or(is_time);
+        let key_id = self.key_id.as_deref();
+        for (holds, field) in [
+            (self.version == VERSION, "version"),
+            (is_log_id(&self.log_id), "log_id"),
+            (
+                (1..=canon::INTEGER_MAX).contains(&self.sequence),
+                "sequence",
+            ),
+            (self.previous.is_none() == (self.sequence == 1), "previous"),
+            (key_id.is_none_or(|id| KeyId::parse(id).is_ok()), "key_id"),
+            (self.mac.is_some() == self.key_id.is_some(), "mac"),
+            (is_time(&self.timestamp), "timestamp"),
+            (is_time(&self.started_at), "started_at"),
+            (ended_at_is_time, "ended_at"),
+        ] {
+            if !holds {
+                return Err(RecordError::Field(field));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Begins and feeds the MAC of a record from its canonical line (no newline), sealed or not.
+///
+/// The MAC covers the canonical form of the record without `mac`, which is the line without that
+/// member: nothing needs to be written again.
+pub(super) fn mac_of_line(secret: &Secret, line: &[u8]) -> Mac {
+    let (before, after) = around_mac(line);
+    let mut mac = secret.mac(PAYLOAD_TYPE, (before.len() + after.len()) as u64);
+    // Writing to a MAC cannot fail.
+    let _ = mac.write_all(before).and_then(|()| mac.write_all(after));
+    mac
+}
+
+/// The canonical line in two parts, without the member `mac` between them.
+///
+/// The last `,"mac":` outside of strings is the record's own: the fields behind it in the order
+/// of the alphabet have no such member, and inside a string the quote would be escaped.
+fn around_mac(line: &[u8]) -> (&[u8], &[u8]) {
+    const MEMBER: &[u8] = b",\"mac\":";
+    let found = line.windows(MEMBER.len()).rposition(|part| part == MEMBER);
+    let Some(at) = found else {
+        return (line, &[]);
+    };
+    // The value is null or a string of hex digits; either ends before the next comma.
+    let value = &line[at + MEMBER.len()..];
+    let length = value.iter().position(|byte| *byte == b',');
+    (&line[..at], &value[length.unwrap_or(value.len())..])
+}
+
+/// Whether a text is 32 lower-case hex digits.
+pub(super) fn is_log_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a text has the form of `2026-11-23T14:06:00.123Z`.
+fn is_time(text: &str) -> bool {
+    let shape = b"dddd-dd-ddTdd:dd:dd.dddZ";
+    text.len() == shape.len()
+        && text.bytes().zip(shape).all(|(byte, shape)| match shape {
+            b'd' => byte.is_ascii_digit(),
+            _ => byte == *shape,
+        })
+}
+
+/// The most findings that a record lists.
+const VIOLATIONS_LISTED_MAX: usize = 1000;
+/// The most bytes of findings that a record lists, so that a line stays far below its bound.
+const VIOLATIONS_BYTES_MAX: usize = 1 << 20;
+
+/// What an *ended* record says of a verb's violations, for [`Entry::details`]: how many there
+/// are, the first 1,000 in their order (fewer where their paths are very long), and the SHA-256
+/// of the canonical list of all.
+pub fn violations(findings: &[Finding]) -> Value {
+    let mut first = Vec::new();
+    let mut listed_bytes = 0;
+    let mut listing = true;
+    let mut all = Hasher::default();
+    all.update(b"[");
+    for (index, finding) in findings.iter().enumerate() {
+        let item = json!({
+            "code": finding.code.id, "line": finding.line, "path": finding.path,
+            "severity": finding.severity.word(),
+        });
+        // Strings, nulls and line numbers always have a canonical form.
+        let canonical = canon::to_vec(&item).unwrap_or_default();
+        if index > 0 {
+            all.update(b",");
+        }
+        all.update(&canonical);
+        listed_bytes += canonical.len();
+        listing &= index < VIOLATIONS_LISTED_MAX && listed_bytes <= VIOLATIONS_BYTES_MAX;
+        if listing {
+            first.push(item);
+        }
+    }
+    all.update(b"]");
+    json!({"count": findings.len(), "first": first, "sha256": all.finish()})
+}
