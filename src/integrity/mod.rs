@@ -4,6 +4,7 @@
 
 mod manifest;
 mod parse;
+mod schema;
 mod section;
 pub mod sign;
 mod state;
@@ -12,6 +13,7 @@ pub mod verify;
 
 pub use manifest::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Signature, Summary};
 pub use parse::ParseError;
+pub use schema::schema;
 pub use section::{Check, Checks, Counters, Identity, Section};
 pub use state::{SequenceState, StateError};
 pub use tree::{path_within, shown};
