@@ -20,7 +20,10 @@ pub fn own_usage() -> ResourceUsage {
 
 /// This host's name.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// This process's real user and its own number.
@@ -34,7 +37,12 @@ fn cpu_seconds() -> (Option<f64>, Option<f64>) {
         return (None, None);
     };
     // The command's name may hold spaces and parentheses; the fields follow its last one.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
     let seconds = |index: usize| {
         let ticks: u64 = fields.get(index)?.parse().ok()?;

@@ -9,7 +9,9 @@ use super::{audit, sign, tool, verify};
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
 #[derive(Debug, Parser)]
 #[command(name = "agp", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 good, 1 no, 2 could not answer, 18 performance regression, 19 policy violation.")]
+#[command(
+    after_help = "Exit codes: 0 good, 1 no, 2 could not answer, 18 performance regression, 19 policy violation."
+)]
 pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
@@ -36,13 +38,31 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// Use this policy file [default: config/assets_quality_policy.json, if it is there]
-    #[arg(short = 'c', long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        short = 'c',
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     pub config: Option<PathBuf>,
     /// Write the command's JSON artifact to this file, `-` for stdout
-    #[arg(short = 'o', long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        short = 'o',
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     pub output: Option<PathBuf>,
     /// Choose what stdout carries
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     pub format: Option<Format>,
     /// Put the report on stdout as JSON (the same as `--format json`)
     #[arg(long, global = true, help_heading = "Global options")]
@@ -51,13 +71,31 @@ pub struct Global {
     #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
     /// Say nothing but errors
-    #[arg(short = 'q', long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    #[arg(
+        short = 'q',
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
     pub quiet: bool,
     /// Colour the text for people
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Global options"
+    )]
     pub color: Color,
     /// Keep the audit log and caches in this directory [default: .agp]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     pub state_dir: Option<PathBuf>,
 }
 
@@ -105,6 +143,8 @@ impl Global {
 
     /// Whether `--output` means stdout.
     pub fn output_is_stdout(&self) -> bool {
-        self.output.as_deref().is_some_and(|path| path.as_os_str() == "-")
+        self.output
+            .as_deref()
+            .is_some_and(|path| path.as_os_str() == "-")
     }
 }

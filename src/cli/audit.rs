@@ -95,7 +95,12 @@ impl AuditArgs {
             Action::Show(_) => ("audit.show", false),
             Action::Export(_) => ("audit.export", false),
         };
-        Conduct { name: "audit", event, changes: false, reports_to_output }
+        Conduct {
+            name: "audit",
+            event,
+            changes: false,
+            reports_to_output,
+        }
     }
 
     /// The key flags, where the action has any.
@@ -129,8 +134,11 @@ impl AuditArgs {
 impl VerifyArgs {
     fn run(&self, context: &Context<'_>, directory: &std::path::Path) -> Result<Done, Failure> {
         let keyring = context.keyring()?;
-        let mut heads: Vec<_> =
-            self.expect_head.iter().map(|head| ("`--expect-head`".to_owned(), head.clone())).collect();
+        let mut heads: Vec<_> = self
+            .expect_head
+            .iter()
+            .map(|head| ("`--expect-head`".to_owned(), head.clone()))
+            .collect();
         for manifest in &self.manifest {
             let sealed = integrity::read_authentic(manifest, keyring)
                 .map_err(|finding| Failure::of(Kind::Input, finding))?;
@@ -140,8 +148,15 @@ impl VerifyArgs {
                 None => context.note(&format!("{origin} holds no audit head")),
             }
         }
-        let request = VerifyRequest { directory, keyring, require_keyed: self.require_keyed, heads: &heads };
-        audit::verify(&request).map(Done::Report).map_err(|error| Failure::new(Kind::Input, error))
+        let request = VerifyRequest {
+            directory,
+            keyring,
+            require_keyed: self.require_keyed,
+            heads: &heads,
+        };
+        audit::verify(&request)
+            .map(Done::Report)
+            .map_err(|error| Failure::new(Kind::Input, error))
     }
 }
 
@@ -149,7 +164,12 @@ impl Filter {
     fn to_data(&self, directory: PathBuf, format: Option<Format>) -> Done {
         let (last, event, since) = (self.last, self.event.clone(), self.since);
         Done::Data(Box::new(move |mut out| {
-            let request = ShowRequest { directory: &directory, last, event_prefix: event.as_deref(), since };
+            let request = ShowRequest {
+                directory: &directory,
+                last,
+                event_prefix: event.as_deref(),
+                since,
+            };
             let shown = match format {
                 Some(format) => audit::export(&request, format, out),
                 None => audit::show(&request, &mut |record| {

@@ -48,7 +48,14 @@ const CI: Variable = Variable {
 };
 
 /// Every variable, for the documentation.
-pub const ALL: [&Variable; 6] = [&SIGN_SECRET, &CONFIG, &STATE_DIR, &SOURCE_DATE_EPOCH, &USER, &CI];
+pub const ALL: [&Variable; 6] = [
+    &SIGN_SECRET,
+    &CONFIG,
+    &STATE_DIR,
+    &SOURCE_DATE_EPOCH,
+    &USER,
+    &CI,
+];
 
 /// The value of a variable that a policy or this module names; `None` where it is not set.
 pub fn lookup(name: &str) -> Option<OsString> {
@@ -60,11 +67,15 @@ pub fn lookup(name: &str) -> Option<OsString> {
 }
 
 fn text(name: &str) -> Option<String> {
-    lookup(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+    lookup(name)
+        .map(|value| value.to_string_lossy().into_owned())
+        .filter(|value| !value.is_empty())
 }
 
 fn path(variable: &Variable) -> Option<PathBuf> {
-    lookup(variable.name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    lookup(variable.name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 /// The policy file that the environment names.
@@ -88,7 +99,9 @@ pub fn source_date_epoch() -> Result<Option<Timestamp>, String> {
     };
     match value.parse::<i64>() {
         Ok(seconds) if seconds >= 0 => Ok(Some(Timestamp::from_unix_seconds(seconds))),
-        _ => Err(format!("`SOURCE_DATE_EPOCH` is `{value}`, not a number of seconds since 1970")),
+        _ => Err(format!(
+            "`SOURCE_DATE_EPOCH` is `{value}`, not a number of seconds since 1970"
+        )),
     }
 }
 
@@ -114,7 +127,10 @@ pub fn continuous_integration() -> Option<ContinuousIntegration> {
     let (provider, [run_id, actor, reference]) = if text("GITHUB_ACTIONS").is_some() {
         ("github", ["GITHUB_RUN_ID", "GITHUB_ACTOR", "GITHUB_REF"])
     } else if text("GITLAB_CI").is_some() {
-        ("gitlab", ["CI_JOB_ID", "GITLAB_USER_LOGIN", "CI_COMMIT_REF_NAME"])
+        (
+            "gitlab",
+            ["CI_JOB_ID", "GITLAB_USER_LOGIN", "CI_COMMIT_REF_NAME"],
+        )
     } else {
         text(CI.name)?;
         ("unknown", [""; 3])

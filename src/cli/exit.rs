@@ -13,7 +13,10 @@ pub struct ExitCode {
 
 /// Every exit code.
 pub const ALL: [ExitCode; 7] = [
-    ExitCode { code: 0, meaning: "The answer is good" },
+    ExitCode {
+        code: 0,
+        meaning: "The answer is good",
+    },
     ExitCode {
         code: 1,
         meaning: "The answer is no: a signature, file or log does not verify, a rollback could not be verified, or the governed command itself failed",
@@ -30,8 +33,14 @@ pub const ALL: [ExitCode; 7] = [
         code: 19,
         meaning: "A policy guard violation at or above the level that the policy enforces",
     },
-    ExitCode { code: 130, meaning: "Interrupted (SIGINT); the state is consistent" },
-    ExitCode { code: 143, meaning: "Terminated (SIGTERM); the state is consistent" },
+    ExitCode {
+        code: 130,
+        meaning: "Interrupted (SIGINT); the state is consistent",
+    },
+    ExitCode {
+        code: 143,
+        meaning: "Terminated (SIGTERM); the state is consistent",
+    },
 ];
 
 /// The exit code of an answer.
@@ -56,7 +65,10 @@ mod tests {
 
     #[test]
     fn every_answer_has_a_documented_code_and_precedence_is_by_severity() {
-        let codes: Vec<u8> = Verdict::ALL.iter().map(|verdict| code(Ok(*verdict))).collect();
+        let codes: Vec<u8> = Verdict::ALL
+            .iter()
+            .map(|verdict| code(Ok(*verdict)))
+            .collect();
         assert_eq!(codes, [0, 1, 18, 2, 19]);
         for verdict_code in codes {
             assert!(ALL.iter().any(|documented| documented.code == verdict_code));

@@ -38,7 +38,10 @@ impl Failure {
     /// A failure with its whole chain of causes in one message.
     pub fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {
         // `{:#}` joins the chain with colons; each level tells only its own.
-        Self::of(kind, Finding::new(code_of(kind), format!("{:#}", source.into())))
+        Self::of(
+            kind,
+            Finding::new(code_of(kind), format!("{:#}", source.into())),
+        )
     }
 
     /// A failure in plain words.
@@ -48,12 +51,20 @@ impl Failure {
 
     /// A failure that is a finding.
     pub fn of(kind: Kind, finding: Finding) -> Self {
-        Self { kind, findings: vec![finding], keeps_output: false }
+        Self {
+            kind,
+            findings: vec![finding],
+            keeps_output: false,
+        }
     }
 
     /// A failure of several findings; not empty.
     pub fn of_all(kind: Kind, findings: Vec<Finding>) -> Self {
-        Self { kind, findings, keeps_output: false }
+        Self {
+            kind,
+            findings,
+            keeps_output: false,
+        }
     }
 
     /// The same with a remedy on its first finding.

@@ -29,13 +29,20 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// A flag or the environment that gives no usable secret. Keys of the keyring are fetched when
 /// they are needed.
-pub fn keyring(flags: &KeyArgs, policy: &Policy) -> Result<Keyring, KeyError> {
+pub(super) fn keyring(flags: &KeyArgs, policy: &Policy) -> Result<Keyring, KeyError> {
     let bytes_min = usize::try_from(policy.integrity.secret_bytes_min).unwrap_or(usize::MAX);
     let hidden = hidden_variables(policy);
     let mut keys = Vec::new();
     // Statuses of the policy come first: a revoked key stays revoked, whoever hands it over.
     let revoked = |key: &&policy::Key| key.status == KeyStatus::Revoked;
-    keys.extend(policy.integrity.keys.iter().filter(revoked).filter_map(|key| listed(key, (bytes_min, &hidden))));
+    keys.extend(
+        policy
+            .integrity
+            .keys
+            .iter()
+            .filter(revoked)
+            .filter_map(|key| listed(key, (bytes_min, &hidden))),
+    );
     if let Some(source) = flag_source(flags)? {
         let origin = source.in_words();
         keys.push(Key::at_hand(fetch(&source, (bytes_min, &hidden))?, origin));
@@ -52,17 +59,33 @@ pub fn keyring(flags: &KeyArgs, policy: &Policy) -> Result<Keyring, KeyError> {
 }
 
 /// Every variable that holds or points to a secret: no child gets to see them.
-pub fn hidden_variables(policy: &Policy) -> Vec<OsString> {
+pub(super) fn hidden_variables(policy: &Policy) -> Vec<OsString> {
     let mut names = vec![OsString::from(env::SIGN_SECRET.name)];
     for key in &policy.integrity.keys {
         if let KeySource::Environment(name) = &key.source {
             names.push(name.into());
         }
     }
-    names.extend(policy.policy_guard.fingerprint_salt_env.iter().map(OsString::from));
+    names.extend(
+        policy
+            .policy_guard
+            .fingerprint_salt_env
+            .iter()
+            .map(OsString::from),
+    );
     for channel in policy.alerts.channels.values() {
-        let named = [&channel.url_env, &channel.secret_env, &channel.username_env, &channel.password_env];
-        names.extend(named.into_iter().filter(|name| !name.is_empty()).map(OsString::from));
+        let named = [
+            &channel.url_env,
+            &channel.secret_env,
+            &channel.username_env,
+            &channel.password_env,
+        ];
+        names.extend(
+            named
+                .into_iter()
+                .filter(|name| !name.is_empty())
+                .map(OsString::from),
+        );
     }
     names
 }
@@ -83,7 +106,10 @@ impl Source {
             Self::Environment(name) => format!("the environment variable `{name}`"),
             Self::File(path) => format!("the file `{}`", units::printable(&path.to_string_lossy())),
             Self::Command(argv) => {
-                format!("the command `{}`", units::printable(argv.first().map_or("", String::as_str)))
+                format!(
+                    "the command `{}`",
+                    units::printable(argv.first().map_or("", String::as_str))
+                )
             }
             Self::Stdin => "stdin".to_owned(),
         }
@@ -95,10 +121,12 @@ fn flag_source(flags: &KeyArgs) -> Result<Option<Source>, KeyError> {
         return Ok(Some(Source::File(path.clone())));
     }
     if let Some(text) = &flags.key_command {
-        let argv = shlex::split(text).filter(|argv| !argv.is_empty()).ok_or_else(|| KeyError::Fetch {
-            origin: "`--key-command`".into(),
-            source: "its words cannot be told apart: is a quote left open?".into(),
-        })?;
+        let argv = shlex::split(text)
+            .filter(|argv| !argv.is_empty())
+            .ok_or_else(|| KeyError::Fetch {
+                origin: "`--key-command`".into(),
+                source: "its words cannot be told apart: is a quote left open?".into(),
+            })?;
         return Ok(Some(Source::Command(argv)));
     }
     Ok(flags.key_stdin.then_some(Source::Stdin))
@@ -128,11 +156,17 @@ fn listed(key: &policy::Key, (bytes_min, hidden): (usize, &[OsString])) -> Optio
 
 fn fetch(source: &Source, (bytes_min, hidden): (usize, &[OsString])) -> Result<Secret, KeyError> {
     let origin = source.in_words();
-    let bytes = read(source, hidden).map_err(|error| KeyError::Fetch { origin: origin.clone(), source: error })?;
+    let bytes = read(source, hidden).map_err(|error| KeyError::Fetch {
+        origin: origin.clone(),
+        source: error,
+    })?;
     let secret = Secret::decode(&bytes, bytes_min);
     // From here on a secret is in our memory.
     process::forbid_dumps();
-    secret.map_err(|error| KeyError::Refused { origin, source: error })
+    secret.map_err(|error| KeyError::Refused {
+        origin,
+        source: error,
+    })
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -145,8 +179,14 @@ fn read(source: &Source, hidden: &[OsString]) -> Result<Zeroizing<Vec<u8>>, Caus
         }
         Source::File(path) => read_file(path),
         Source::Command(argv) => {
-            let asked = Query { argv, hidden, timeout: COMMAND_TIMEOUT, bytes_max: SECRET_BYTES_MAX };
-            process::query(&asked).map_err(|error| format!("{:#}", anyhow::Error::new(error)).into())
+            let asked = Query {
+                argv,
+                hidden,
+                timeout: COMMAND_TIMEOUT,
+                bytes_max: SECRET_BYTES_MAX,
+            };
+            process::query(&asked)
+                .map_err(|error| format!("{:#}", anyhow::Error::new(error)).into())
         }
         Source::Stdin => bounded(&mut std::io::stdin().lock()),
     }
@@ -157,7 +197,10 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Cause> {
     let mut file = files::open_regular(path).map_err(|error| error.source)?;
     let mode = file.metadata()?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(format!("its mode is {mode:04o}, so others may read it; run `chmod 600` on it").into());
+        return Err(format!(
+            "its mode is {mode:04o}, so others may read it; run `chmod 600` on it"
+        )
+        .into());
     }
     bounded(&mut file)
 }

@@ -50,7 +50,9 @@ fn without_command(error: &clap::Error, arguments: &[OsString]) -> u8 {
 
 /// The verb and the global flags of a command line that does not parse.
 fn guess(arguments: &[OsString]) -> (String, Global) {
-    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    let lenient = Cli::command()
+        .ignore_errors(true)
+        .try_get_matches_from(arguments);
     let Ok(matches) = lenient else {
         return (String::new(), Global::default());
     };

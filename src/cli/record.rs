@@ -14,7 +14,7 @@ use crate::seal::Secret;
 use crate::system;
 
 /// The audit log of one command.
-pub struct Recorder {
+pub(super) struct Recorder {
     log: OpenRequest,
     secret: Option<Rc<Secret>>,
     run_id: String,
@@ -22,7 +22,7 @@ pub struct Recorder {
 }
 
 /// How a command ended.
-pub struct Outcome<'a> {
+pub(super) struct Outcome<'a> {
     /// Its exit code.
     pub exit_code: u8,
     /// Its findings; warnings are not recorded.
@@ -33,25 +33,40 @@ pub struct Outcome<'a> {
 
 impl Recorder {
     /// The log below a state directory, kept as the policy says. Touches nothing yet.
-    pub fn new(state_dir: &Path, policy: &Policy) -> Self {
+    pub(super) fn new(state_dir: &Path, policy: &Policy) -> Self {
         let log = OpenRequest {
             directory: state_dir.join("audit"),
             segment_bytes_max: policy.audit.segment_bytes_max,
             segments_kept: policy.audit.segments_kept,
         };
-        Self { log, secret: None, run_id: String::new(), started_at: Timestamp::from_unix_seconds(0) }
+        Self {
+            log,
+            secret: None,
+            run_id: String::new(),
+            started_at: Timestamp::from_unix_seconds(0),
+        }
     }
 
     /// The same for one run, with the secret that seals its records, if there is one.
-    pub fn sealed_with(self, secret: Option<Rc<Secret>>, run_id: &str, started_at: Timestamp) -> Self {
-        Self { secret, run_id: run_id.to_owned(), started_at, ..self }
+    pub(super) fn sealed_with(
+        self,
+        secret: Option<Rc<Secret>>,
+        run_id: &str,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            secret,
+            run_id: run_id.to_owned(),
+            started_at,
+            ..self
+        }
     }
 
     /// Records that the command begins.
     ///
     /// # Errors
     /// What keeps the log from being written.
-    pub fn begun(&self, event: &str) -> Result<AuditHead, anyhow::Error> {
+    pub(super) fn begun(&self, event: &str) -> Result<AuditHead, anyhow::Error> {
         self.append(Entry {
             event: event.to_owned(),
             outcome: audit::Outcome::Unknown,
@@ -69,7 +84,11 @@ impl Recorder {
     ///
     /// # Errors
     /// What keeps the log from being written.
-    pub fn ended(&self, event: &str, outcome: &Outcome<'_>) -> Result<AuditHead, anyhow::Error> {
+    pub(super) fn ended(
+        &self,
+        event: &str,
+        outcome: &Outcome<'_>,
+    ) -> Result<AuditHead, anyhow::Error> {
         let violations: Vec<Finding> = outcome
             .findings
             .iter()
@@ -81,7 +100,10 @@ impl Recorder {
         let mut rules: Vec<&str> = violations.iter().map(|finding| finding.code.id).collect();
         rules.sort_unstable();
         rules.dedup();
-        let deny = |rule: &str| Decision { decision: "deny".into(), rule: rule.into() };
+        let deny = |rule: &str| Decision {
+            decision: "deny".into(),
+            rule: rule.into(),
+        };
         self.append(Entry {
             event: event.to_owned(),
             outcome: match outcome.exit_code {
@@ -117,5 +139,11 @@ fn actor() -> Actor {
         run_id: ci.run_id,
     });
     let user = env::user().unwrap_or_else(|| uid.to_string());
-    Actor { ci, host: system::host_name(), pid, uid, user }
+    Actor {
+        ci,
+        host: system::host_name(),
+        pid,
+        uid,
+        user,
+    }
 }

@@ -38,14 +38,18 @@ impl Schema {
 
     /// The file below `docs/formats/` that holds it.
     pub fn file_name(self) -> String {
-        let name = self.to_possible_value().map(|value| value.get_name().to_owned());
+        let name = self
+            .to_possible_value()
+            .map(|value| value.get_name().to_owned());
         format!("{}.schema.json", name.unwrap_or_default())
     }
 }
 
 fn envelope<Body: JsonSchema>() -> Value {
     let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
-    generator.into_root_schema_for::<Envelope<Body>>().to_value()
+    generator
+        .into_root_schema_for::<Envelope<Body>>()
+        .to_value()
 }
 
 /// `docs/cli.md`.
@@ -60,7 +64,10 @@ pub fn command_line() -> String {
 }
 
 fn describe(command: &Command, name: &str, page: &mut String) {
-    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string);
+    let about = command
+        .get_long_about()
+        .or(command.get_about())
+        .map(ToString::to_string);
     page.push_str(&format!("\n## `{name}`\n\n{}\n", about.unwrap_or_default()));
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
@@ -79,14 +86,21 @@ fn describe(command: &Command, name: &str, page: &mut String) {
     if let Some(after) = command.get_after_help() {
         page.push_str(&format!("\n{after}\n"));
     }
-    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| inner.get_name() != "help")
+    {
         describe(inner, &format!("{name} {}", inner.get_name()), page);
     }
 }
 
 fn row(argument: &Arg) -> String {
     let takes_value = argument.get_action().takes_values();
-    let value = argument.get_value_names().unwrap_or_default().first().map(ToString::to_string);
+    let value = argument
+        .get_value_names()
+        .unwrap_or_default()
+        .first()
+        .map(ToString::to_string);
     let value = value.unwrap_or_default();
     let mut spelling = match (argument.get_short(), argument.get_long()) {
         (Some(short), Some(long)) => format!("`-{short}`, `--{long}"),
@@ -97,7 +111,10 @@ fn row(argument: &Arg) -> String {
         spelling.push_str(&format!(" {value}"));
     }
     spelling.push('`');
-    let mut meaning = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let mut meaning = argument
+        .get_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let words: Vec<String> = argument
         .get_possible_values()
         .iter()
@@ -137,7 +154,10 @@ pub fn findings() -> String {
             verdict => format!("{} ({})", verdict.word(), exit::code(Ok(verdict))),
         };
         let (id, severity) = (code.id, code.severity.word());
-        page.push_str(&format!("| `{id}` | {severity} | {answer} | {} | {} |\n", code.meaning, code.remedy));
+        page.push_str(&format!(
+            "| `{id}` | {severity} | {answer} | {} | {} |\n",
+            code.meaning, code.remedy
+        ));
     }
     page
 }

@@ -47,7 +47,11 @@ pub struct Printer {
 impl Printer {
     /// As the flags say.
     pub fn new(global: &Global) -> Self {
-        Self { choice: global.color, verbose: global.verbose, quiet: global.quiet }
+        Self {
+            choice: global.color,
+            verbose: global.verbose,
+            quiet: global.quiet,
+        }
     }
 
     /// Writes data to stdout, all of it or an error: never a panic, never a silent loss.
@@ -87,7 +91,10 @@ impl Printer {
 
     /// Prints findings of a command that could not answer, on stderr.
     pub fn failure(&self, findings: &[Finding]) {
-        let text: String = findings.iter().map(|finding| error_block(finding)).collect();
+        let text: String = findings
+            .iter()
+            .map(|finding| error_block(finding))
+            .collect();
         self.say(&text);
     }
 
@@ -120,15 +127,25 @@ impl Printer {
             true => report.findings.iter().filter(failing).collect(),
             false => report.findings.iter().collect(),
         };
-        let limit = if self.verbose > 0 { usize::MAX } else { FINDINGS_SHOWN };
+        let limit = if self.verbose > 0 {
+            usize::MAX
+        } else {
+            FINDINGS_SHOWN
+        };
         for finding in shown.iter().take(limit) {
             text.push_str(&finding_line(finding));
         }
         if shown.len() > limit {
             let more = shown.len() - limit;
-            text.push_str(&format!("{DIM}… and {more} more; `--verbose` shows all{DIM:#}\n"));
+            text.push_str(&format!(
+                "{DIM}… and {more} more; `--verbose` shows all{DIM:#}\n"
+            ));
         }
-        let hints: BTreeSet<&str> = shown.iter().take(limit).filter_map(|finding| finding.hint.as_deref()).collect();
+        let hints: BTreeSet<&str> = shown
+            .iter()
+            .take(limit)
+            .filter_map(|finding| finding.hint.as_deref())
+            .collect();
         for hint in hints {
             text.push_str(&format!("{DIM}hint: {}{DIM:#}\n", printable(hint)));
         }
@@ -138,7 +155,10 @@ impl Printer {
                 Verdict::Fail | Verdict::Regression | Verdict::Violation => (ERROR, "FAILED"),
                 Verdict::Error => (ERROR, "UNKNOWN"),
             };
-            text.push_str(&format!("{style}{word}{style:#}: {}\n", printable(&report.headline)));
+            text.push_str(&format!(
+                "{style}{word}{style:#}: {}\n",
+                printable(&report.headline)
+            ));
         }
         text
     }
@@ -148,11 +168,18 @@ impl Printer {
 fn finding_line(finding: &Finding) -> String {
     let (style, level) = match finding.code.verdict {
         Verdict::Pass => (WARNING, "warning"),
-        Verdict::Fail | Verdict::Regression | Verdict::Violation | Verdict::Error => (ERROR, "error"),
+        Verdict::Fail | Verdict::Regression | Verdict::Violation | Verdict::Error => {
+            (ERROR, "error")
+        }
     };
-    let place = place(finding).map(|place| format!("{place}: ")).unwrap_or_default();
+    let place = place(finding)
+        .map(|place| format!("{place}: "))
+        .unwrap_or_default();
     let message = printable(&finding.message);
-    format!("{place}{style}{level}{style:#}: {message} {DIM}[{}]{DIM:#}\n", finding.code.id)
+    format!(
+        "{place}{style}{level}{style:#}: {message} {DIM}[{}]{DIM:#}\n",
+        finding.code.id
+    )
 }
 
 /// An error on its own: what, where, and the remedy.
@@ -205,7 +232,10 @@ impl ProgressBar {
             }
             bar.finish_and_clear();
         });
-        Some(Self { stop, thread: Some(thread) })
+        Some(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -137,7 +137,11 @@ impl SignArgs {
         let jobs = self.jobs(context, keyring)?;
         let mut all = Vec::new();
         for (root, output) in &jobs {
-            all.push((root, output, self.sign_one(context, (root, output.as_deref()))?));
+            all.push((
+                root,
+                output,
+                self.sign_one(context, (root, output.as_deref()))?,
+            ));
         }
         let streamed = context.global.output_is_stdout();
         let report = report(&all);
@@ -151,7 +155,11 @@ impl SignArgs {
     }
 
     /// Trees, each with where its manifest goes (`None`: stdout).
-    fn jobs(&self, context: &Context<'_>, keyring: &Keyring) -> Result<Vec<(PathBuf, Option<PathBuf>)>, Failure> {
+    fn jobs(
+        &self,
+        context: &Context<'_>,
+        keyring: &Keyring,
+    ) -> Result<Vec<(PathBuf, Option<PathBuf>)>, Failure> {
         if let Some(manifest) = &self.manifest {
             let root = match self.input_dir.first() {
                 Some(root) => root.clone(),
@@ -164,10 +172,18 @@ impl SignArgs {
             Some(output) => Some(output.clone()),
             None => Some(root.join(MANIFEST_NAME)),
         };
-        Ok(self.input_dir.iter().map(|root| (root.clone(), output(root))).collect())
+        Ok(self
+            .input_dir
+            .iter()
+            .map(|root| (root.clone(), output(root)))
+            .collect())
     }
 
-    fn sign_one(&self, context: &Context<'_>, (root, output): (&Path, Option<&Path>)) -> Result<Signed, Failure> {
+    fn sign_one(
+        &self,
+        context: &Context<'_>,
+        (root, output): (&Path, Option<&Path>),
+    ) -> Result<Signed, Failure> {
         let policy = &context.policy.policy.integrity;
         let mut exempt = self.exempt.clone();
         exempt.extend(integrity::path_within(root, &context.state_dir));
@@ -175,7 +191,10 @@ impl SignArgs {
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
         if let Some(subject) = self.subject.as_ref().filter(|subject| subject.is_empty()) {
-            return Err(Failure::because(Kind::Usage, format!("`--subject` is empty: `{subject}`")));
+            return Err(Failure::because(
+                Kind::Usage,
+                format!("`--subject` is empty: `{subject}`"),
+            ));
         }
         let terms = Terms {
             now: context.started_at,
@@ -208,7 +227,9 @@ fn failure(error: SignError) -> Failure {
     match error {
         SignError::Interrupted => spine::interrupted(),
         SignError::Key(error) => spine::key_failure(error),
-        SignError::Unsignable(findings) | SignError::Rotate(findings) => Failure::of_all(Kind::Input, findings),
+        SignError::Unsignable(findings) | SignError::Rotate(findings) => {
+            Failure::of_all(Kind::Input, findings)
+        }
         SignError::Empty(_) => Failure::new(Kind::Input, error)
             .with_hint("check the path; if an empty tree is meant, say `--allow-empty`"),
         SignError::Exclude(_) | SignError::Exempt(_) | SignError::Sequence(_) => {
@@ -248,7 +269,10 @@ fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
     findings.sort();
     findings.dedup_by(|right, left| right.code == &codes::KEY_WEAK && right == left);
     let what = match &manifests[..] {
-        [only] => format!("`{}` as `{}` number {}, key {}", only.root, only.subject, only.sequence, only.key_id),
+        [only] => format!(
+            "`{}` as `{}` number {}, key {}",
+            only.root, only.subject, only.sequence, only.key_id
+        ),
         _ => units::count(summary.manifests, "tree"),
     };
     let headline = format!(
@@ -257,5 +281,7 @@ fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
         units::bytes(summary.size_bytes)
     );
     let body = SignBody { summary, manifests };
-    Report::new("sign", headline, findings).with_body(&body).with_resources(resources)
+    Report::new("sign", headline, findings)
+        .with_body(&body)
+        .with_resources(resources)
 }

@@ -30,7 +30,7 @@ const STATE_DIR: &str = ".agp";
 static SIGNAL: std::sync::OnceLock<Arc<AtomicUsize>> = std::sync::OnceLock::new();
 
 /// Writes data to a stream.
-pub type Writer = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
+pub(super) type Writer = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
 
 /// What a verb gives back.
 pub enum Done {
@@ -100,7 +100,7 @@ impl Context<'_> {
 }
 
 /// The failure of a key source.
-pub fn key_failure(error: impl std::borrow::Borrow<KeyError>) -> Failure {
+pub(super) fn key_failure(error: impl std::borrow::Borrow<KeyError>) -> Failure {
     let error = error.borrow();
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -117,8 +117,10 @@ pub fn key_failure(error: impl std::borrow::Borrow<KeyError>) -> Failure {
 }
 
 /// The failure of a command that a signal ended.
-pub fn interrupted() -> Failure {
-    let signal = SIGNAL.get().map_or(0, |signal| signal.load(Ordering::Relaxed));
+pub(super) fn interrupted() -> Failure {
+    let signal = SIGNAL
+        .get()
+        .map_or(0, |signal| signal.load(Ordering::Relaxed));
     match signal == signal_hook::consts::SIGTERM as usize {
         true => Failure::because(Kind::Terminated, "terminated"),
         false => Failure::because(Kind::Interrupted, "interrupted"),
@@ -126,34 +128,48 @@ pub fn interrupted() -> Failure {
 }
 
 /// Refuses a command line that does not parse.
-pub fn refuse(global: &Global, verb: &str, message: &str) -> u8 {
+pub(super) fn refuse(global: &Global, verb: &str, message: &str) -> u8 {
     let run = Run::begin(global, verb.to_owned(), global.output.is_some());
     let message = message.strip_prefix("error: ").unwrap_or(message);
     run.end(Err(Failure::because(Kind::Usage, message)), None)
 }
 
 /// Runs a parsed command line to its exit code.
-pub fn run(cli: &Cli) -> u8 {
+pub(super) fn run(cli: &Cli) -> u8 {
     let global = &cli.global;
     let conduct = match &cli.command {
         Command::Tool(tool) => {
             let run = Run::begin(global, "tool".to_owned(), false);
             return run.end(tool.run(global), None);
         }
-        Command::Sign(_) => Conduct { name: "sign", event: "integrity.sign", changes: true, reports_to_output: false },
-        Command::Verify(_) => {
-            Conduct { name: "verify", event: "integrity.verify", changes: false, reports_to_output: true }
-        }
+        Command::Sign(_) => Conduct {
+            name: "sign",
+            event: "integrity.sign",
+            changes: true,
+            reports_to_output: false,
+        },
+        Command::Verify(_) => Conduct {
+            name: "verify",
+            event: "integrity.verify",
+            changes: false,
+            reports_to_output: true,
+        },
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
     if global.wants_json() && global.output_is_stdout() {
-        let failure = Failure::because(Kind::Usage, "`--json` and `--output -` would put two documents on stdout");
+        let failure = Failure::because(
+            Kind::Usage,
+            "`--json` and `--output -` would put two documents on stdout",
+        );
         return run.end(Err(failure.with_hint("leave one of them out")), None);
     }
     match load_policy(global) {
         Ok(policy) => {
-            run.policy = PolicyReference { source: policy.source.to_string(), sha256: policy.sha256 };
+            run.policy = PolicyReference {
+                source: policy.source.to_string(),
+                sha256: policy.sha256,
+            };
             run.warnings = warnings(&policy);
             govern(run, cli, (&policy, &conduct))
         }
@@ -165,16 +181,27 @@ pub fn run(cli: &Cli) -> u8 {
 fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -> u8 {
     let progress = Arc::new(Progress::default());
     watch_signals(&progress);
-    let state_dir = cli.global.state_dir.clone().or_else(env::state_dir).unwrap_or_else(|| STATE_DIR.into());
+    let state_dir = cli
+        .global
+        .state_dir
+        .clone()
+        .or_else(env::state_dir)
+        .unwrap_or_else(|| STATE_DIR.into());
     let keyring = keys::keyring(key_arguments(&cli.command), &policy.policy);
     let recorder = match recorder(cli, (policy, conduct), &state_dir) {
         Ok(recorder) => recorder,
         Err(failure) => return run.end(Err(failure), None),
     };
-    let secret = keyring.as_ref().ok().and_then(|keyring| keyring.active().ok()?.secret().ok());
+    let secret = keyring
+        .as_ref()
+        .ok()
+        .and_then(|keyring| keyring.active().ok()?.secret().ok());
     let recorder = recorder.map(|recorder| recorder.sealed_with(secret, &run.id, run.started_at));
     let strict = policy.policy.policy_guard.enforcement_level == policy::EnforcementLevel::Strict;
-    let audit_head = match recorder.as_ref().map(|recorder| recorder.begun(conduct.event)) {
+    let audit_head = match recorder
+        .as_ref()
+        .map(|recorder| recorder.begun(conduct.event))
+    {
         None => None,
         Some(Ok(head)) => Some(head),
         Some(Err(error)) if strict => {
@@ -219,7 +246,11 @@ fn unrecorded(error: anyhow::Error) -> Finding {
 }
 
 fn key_arguments(command: &Command) -> &KeyArgs {
-    static NONE: KeyArgs = KeyArgs { key_file: None, key_command: None, key_stdin: false };
+    static NONE: KeyArgs = KeyArgs {
+        key_file: None,
+        key_command: None,
+        key_stdin: false,
+    };
     match command {
         Command::Sign(arguments) => &arguments.key,
         Command::Verify(arguments) => &arguments.key,
@@ -235,7 +266,10 @@ fn watch_signals(progress: &Progress) {
     for signal in [SIGINT, SIGTERM] {
         let number = signal as usize;
         // Registration fails for signals that cannot be caught; these can.
-        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&progress.interrupted));
+        let _ = signal_hook::flag::register_conditional_default(
+            signal,
+            Arc::clone(&progress.interrupted),
+        );
         let _ = signal_hook::flag::register_usize(signal, Arc::clone(&which), number);
         let _ = signal_hook::flag::register(signal, Arc::clone(&progress.interrupted));
     }
@@ -248,19 +282,25 @@ fn load_policy(global: &Global) -> Result<Loaded, Failure> {
 }
 
 /// Every problem of a policy file, each with its place.
-pub fn policy_failure(error: LoadError) -> Failure {
+pub(super) fn policy_failure(error: LoadError) -> Failure {
     match error {
         LoadError::Invalid { path, problems } => {
             let path = path.to_string_lossy();
-            let findings = problems.iter().map(|problem| problem_finding(&codes::POLICY_INVALID, (&path, problem)));
+            let findings = problems
+                .iter()
+                .map(|problem| problem_finding(&codes::POLICY_INVALID, (&path, problem)));
             Failure::of_all(Kind::Policy, findings.collect())
         }
         LoadError::Read(_) => Failure::new(Kind::Policy, error),
     }
 }
 
-fn problem_finding(code: &'static crate::report::Code, (path, problem): (&str, &Problem)) -> Finding {
-    let mut finding = Finding::new(code, problem.message.clone()).at(format!("{path}#{}", problem.pointer));
+fn problem_finding(
+    code: &'static crate::report::Code,
+    (path, problem): (&str, &Problem),
+) -> Finding {
+    let mut finding =
+        Finding::new(code, problem.message.clone()).at(format!("{path}#{}", problem.pointer));
     finding = finding.on_line(problem.line);
     finding.column = Some(problem.column);
     match &problem.hint {
@@ -271,11 +311,19 @@ fn problem_finding(code: &'static crate::report::Code, (path, problem): (&str, &
 
 fn warnings(policy: &Loaded) -> Vec<Finding> {
     let path = policy.source.to_string();
-    policy.warnings.iter().map(|problem| problem_finding(&codes::POLICY_IGNORED, (&path, problem))).collect()
+    policy
+        .warnings
+        .iter()
+        .map(|problem| problem_finding(&codes::POLICY_IGNORED, (&path, problem)))
+        .collect()
 }
 
 /// The audit log of this command; `None` where none is to be kept.
-fn recorder(cli: &Cli, (policy, conduct): (&Loaded, &Conduct), state_dir: &Path) -> Result<Option<Recorder>, Failure> {
+fn recorder(
+    cli: &Cli,
+    (policy, conduct): (&Loaded, &Conduct),
+    state_dir: &Path,
+) -> Result<Option<Recorder>, Failure> {
     let wanted = !policy.forbids_audit() && (policy.asks_for_audit() || conduct.changes);
     if !wanted {
         return Ok(None);
@@ -293,7 +341,9 @@ fn recorder(cli: &Cli, (policy, conduct): (&Loaded, &Conduct), state_dir: &Path)
         return match policy.source {
             Source::Named(_) => Err(Failure::because(
                 Kind::Audit,
-                format!("the audit log would lie in the tree of `{manifest}`, which does not exempt it"),
+                format!(
+                    "the audit log would lie in the tree of `{manifest}`, which does not exempt it"
+                ),
             )),
             Source::Found(_) | Source::BuiltIn => Ok(None),
         };
@@ -327,7 +377,10 @@ impl<'a> Run<'a> {
             id: hex::encode(id),
             started_at: clock::now(),
             started: Instant::now(),
-            policy: PolicyReference { source: "built-in".into(), sha256: None },
+            policy: PolicyReference {
+                source: "built-in".into(),
+                sha256: None,
+            },
             warnings: Vec::new(),
         }
     }
@@ -335,12 +388,18 @@ impl<'a> Run<'a> {
     /// What the audit log will say of the result.
     fn outcome<'r>(&self, result: &'r Result<Done, Failure>) -> super::record::Outcome<'r> {
         match result {
-            Ok(Done::Report(report) | Done::Written(report) | Done::Streamed(report, _)) => super::record::Outcome {
-                exit_code: exit::code(Ok(report.verdict)),
-                findings: &report.findings,
-                resources: &report.resources,
+            Ok(Done::Report(report) | Done::Written(report) | Done::Streamed(report, _)) => {
+                super::record::Outcome {
+                    exit_code: exit::code(Ok(report.verdict)),
+                    findings: &report.findings,
+                    resources: &report.resources,
+                }
+            }
+            Ok(Done::Data(_)) => super::record::Outcome {
+                exit_code: 0,
+                findings: &[],
+                resources: &[],
             },
-            Ok(Done::Data(_)) => super::record::Outcome { exit_code: 0, findings: &[], resources: &[] },
             Err(failure) => super::record::Outcome {
                 exit_code: exit::code(Err(failure)),
                 findings: &failure.findings,
@@ -361,11 +420,17 @@ impl<'a> Run<'a> {
             Ok(Done::Data(write)) => (0, self.write_data(write)),
             Ok(Done::Report(report)) => {
                 let report = with_warnings(report);
-                (exit::code(Ok(report.verdict)), self.write_report(&report, head.as_ref()))
+                (
+                    exit::code(Ok(report.verdict)),
+                    self.write_report(&report, head.as_ref()),
+                )
             }
             Ok(Done::Written(report)) => {
                 let report = with_warnings(report);
-                (exit::code(Ok(report.verdict)), self.write_beside(&report, head.as_ref()))
+                (
+                    exit::code(Ok(report.verdict)),
+                    self.write_beside(&report, head.as_ref()),
+                )
             }
             Ok(Done::Streamed(report, write)) => {
                 let report = with_warnings(report);
@@ -373,21 +438,34 @@ impl<'a> Run<'a> {
                 let told = written.and_then(|()| self.write_beside(&report, head.as_ref()));
                 (exit::code(Ok(report.verdict)), told)
             }
-            Err(failure) => (exit::code(Err(&failure)), self.write_failure(&failure, head.as_ref())),
+            Err(failure) => (
+                exit::code(Err(&failure)),
+                self.write_failure(&failure, head.as_ref()),
+            ),
         };
         match written {
             Ok(()) => code,
             Err(failure) => {
                 self.printer.failure(&failure.findings);
                 // A proven violation is never masked; anything else was not delivered.
-                if code == exit::code(Ok(Verdict::Violation)) { code } else { exit::code(Err(&failure)) }
+                if code == exit::code(Ok(Verdict::Violation)) {
+                    code
+                } else {
+                    exit::code(Err(&failure))
+                }
             }
         }
     }
 
     fn write_data(&self, write: Writer) -> Result<(), Failure> {
-        match self.global.output.as_deref().filter(|_| !self.global.output_is_stdout()) {
-            Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| Failure::new(Kind::Output, error)),
+        match self
+            .global
+            .output
+            .as_deref()
+            .filter(|_| !self.global.output_is_stdout())
+        {
+            Some(path) => files::write_atomic(path, 0o644, write)
+                .map_err(|error| Failure::new(Kind::Output, error)),
             None => self.printer.data(write).map_err(output_failure("stdout")),
         }
     }
@@ -398,7 +476,10 @@ impl<'a> Run<'a> {
         if let Some(path) = &self.global.output {
             let envelope = self.envelope((report, code), head);
             match self.global.output_is_stdout() {
-                true => self.printer.data(|out| write_json(out, &envelope)).map_err(output_failure("stdout"))?,
+                true => self
+                    .printer
+                    .data(|out| write_json(out, &envelope))
+                    .map_err(output_failure("stdout"))?,
                 false => files::write_atomic(path, 0o644, |out| write_json(out, &envelope))
                     .map_err(|error| Failure::new(Kind::Output, error))?,
             }
@@ -426,24 +507,39 @@ impl<'a> Run<'a> {
         if self.printer.verbose == 0 {
             return;
         }
-        self.printer.note(&format!("policy: {}", self.policy.source));
+        self.printer
+            .note(&format!("policy: {}", self.policy.source));
         if let Some(head) = head {
-            self.printer.note(&format!("audit head: {}", crate::audit::head_text(head)));
+            self.printer
+                .note(&format!("audit head: {}", crate::audit::head_text(head)));
         }
-        self.printer.note(&format!("run {} took {:.3} s", self.id, self.started.elapsed().as_secs_f64()));
+        self.printer.note(&format!(
+            "run {} took {:.3} s",
+            self.id,
+            self.started.elapsed().as_secs_f64()
+        ));
     }
 
     /// A command that could not answer still reports, so that nobody reads yesterday's answer.
     fn write_failure(&self, failure: &Failure, head: Option<&AuditHead>) -> Result<(), Failure> {
         self.printer.failure(&failure.findings);
-        let headline = failure.findings.first().map(|finding| finding.message.clone()).unwrap_or_default();
+        let headline = failure
+            .findings
+            .first()
+            .map(|finding| finding.message.clone())
+            .unwrap_or_default();
         let mut report = Report::new("", headline, failure.findings.clone());
         report.verdict = Verdict::Error;
         let envelope = self.envelope((&report, exit::code(Err(failure))), head);
         let json = |out: &mut dyn Write| write_json(out, &envelope);
-        let file = self.global.output.as_deref().filter(|_| !self.global.output_is_stdout());
+        let file = self
+            .global
+            .output
+            .as_deref()
+            .filter(|_| !self.global.output_is_stdout());
         if let Some(path) = file.filter(|_| self.reports_to_output && !failure.keeps_output) {
-            files::write_atomic(path, 0o644, json).map_err(|error| Failure::new(Kind::Output, error))?;
+            files::write_atomic(path, 0o644, json)
+                .map_err(|error| Failure::new(Kind::Output, error))?;
         }
         let streamed = self.global.output_is_stdout() && self.reports_to_output;
         if self.global.wants_json() || streamed {
@@ -452,14 +548,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn envelope(&self, (report, exit_code): (&Report, u8), head: Option<&AuditHead>) -> Envelope<serde_json::Map<String, serde_json::Value>> {
+    fn envelope(
+        &self,
+        (report, exit_code): (&Report, u8),
+        head: Option<&AuditHead>,
+    ) -> Envelope<serde_json::Map<String, serde_json::Value>> {
         let mut body = report.body.clone();
-        body.entry("summary").or_insert_with(|| serde_json::json!({}));
+        body.entry("summary")
+            .or_insert_with(|| serde_json::json!({}));
         Envelope {
             report: self.name.clone(),
             report_version: REPORT_VERSION,
             run_id: self.id.clone(),
-            tool: Tool { name: "agp", version: env!("CARGO_PKG_VERSION") },
+            tool: Tool {
+                name: "agp",
+                version: env!("CARGO_PKG_VERSION"),
+            },
             started_at: self.started_at,
             finished_at: clock::now(),
             duration_seconds: self.started.elapsed().as_secs_f64(),

@@ -109,8 +109,12 @@ impl ToolArgs {
             return Err(Failure::because(Kind::Usage, text).with_hint("leave `--json` out"));
         }
         match &self.tool {
-            Tool::Keys { action: KeysAction::Generate } => generate(global),
-            Tool::Keys { action: KeysAction::Show(flags) } => show_keys(global, flags),
+            Tool::Keys {
+                action: KeysAction::Generate,
+            } => generate(global),
+            Tool::Keys {
+                action: KeysAction::Show(flags),
+            } => show_keys(global, flags),
             Tool::Policy { action } => run_policy(global, action),
             Tool::Schema { of } => Ok(json(&of.schema())),
             Tool::Completions { shell } => {
@@ -145,22 +149,37 @@ fn json(value: &impl serde::Serialize) -> Done {
 /// A new secret: on stdout, or in a file that did not exist and that only its owner may read.
 fn generate(global: &Global) -> Result<Done, Failure> {
     let mut bytes = Zeroizing::new([0u8; 32]);
-    getrandom::fill(&mut *bytes).map_err(|error| Failure::new(Kind::Input, io::Error::other(error)))?;
+    getrandom::fill(&mut *bytes)
+        .map_err(|error| Failure::new(Kind::Input, io::Error::other(error)))?;
     let line = Zeroizing::new(format!("hex:{}\n", hex::encode(*bytes)));
-    let Some(path) = global.output.as_deref().filter(|_| !global.output_is_stdout()) else {
-        return Ok(Done::Data(Box::new(move |out| out.write_all(line.as_bytes()))));
+    let Some(path) = global
+        .output
+        .as_deref()
+        .filter(|_| !global.output_is_stdout())
+    else {
+        return Ok(Done::Data(Box::new(move |out| {
+            out.write_all(line.as_bytes())
+        })));
     };
     let write = || {
         use std::os::unix::fs::OpenOptionsExt;
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
         files::sync_directory(files::parent_of(path))
     };
-    write().map_err(files::FileError::at("create", path)).map_err(|error| {
-        Failure::new(Kind::Output, error).with_hint("a key file is never overwritten; name a new one")
-    })?;
-    let secret = Secret::decode(line.as_bytes(), 32).map_err(|error| Failure::new(Kind::Key, error))?;
+    write()
+        .map_err(files::FileError::at("create", path))
+        .map_err(|error| {
+            Failure::new(Kind::Output, error)
+                .with_hint("a key file is never overwritten; name a new one")
+        })?;
+    let secret =
+        Secret::decode(line.as_bytes(), 32).map_err(|error| Failure::new(Kind::Key, error))?;
     let shown = format!("{}\n", secret.key_id());
     Ok(Done::Data(Box::new(move |_| {
         // `--output` names the key file, so the identifier goes where people look.
@@ -190,7 +209,10 @@ fn show_keys(global: &Global, flags: &KeyArgs) -> Result<Done, Failure> {
 fn load(global: &Global) -> Result<Loaded, Failure> {
     let from_environment = env::config();
     let named: Option<PathBuf> = global.config.clone().or(from_environment);
-    policy::load(&LoadRequest { named: named.as_deref() }).map_err(policy_failure)
+    policy::load(&LoadRequest {
+        named: named.as_deref(),
+    })
+    .map_err(policy_failure)
 }
 
 fn run_policy(global: &Global, action: &PolicyAction) -> Result<Done, Failure> {
@@ -215,11 +237,14 @@ fn man(words: &[String]) -> Result<Done, Failure> {
     let mut name = "agp".to_owned();
     for word in words {
         let Some(inner) = command.find_subcommand(word) else {
-            return Err(Failure::because(Kind::Usage, format!("there is no command `{name} {word}`")));
+            return Err(Failure::because(
+                Kind::Usage,
+                format!("there is no command `{name} {word}`"),
+            ));
         };
         name = format!("{name}-{word}");
         command = inner.clone();
     }
-    let manual = clap_mangen::Man::new(command.name(name.clone()).display_name(name));
+    let manual = clap_mangen::Man::new(command);
     Ok(Done::Data(Box::new(move |mut out| manual.render(&mut out))))
 }

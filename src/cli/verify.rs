@@ -22,7 +22,9 @@ use crate::report::{Finding, Report, Verdict, codes};
 /// file. Whatever is there and was not signed counts as a violation. Exit code 1 is "found bad",
 /// 2 is "could not tell".
 #[derive(Debug, Args)]
-#[command(after_help = "Example: agp verify --manifest output/integrity_manifest.json --key-file release.key")]
+#[command(
+    after_help = "Example: agp verify --manifest output/integrity_manifest.json --key-file release.key"
+)]
 pub struct VerifyArgs {
     /// Verify this manifest and its tree; repeatable
     #[arg(long, value_name = "FILE", required_unless_present = "all")]
@@ -88,7 +90,10 @@ impl VerifyArgs {
     /// The directories that must stay as they are.
     pub fn trees(&self) -> impl Iterator<Item = (&Path, &Path)> {
         self.manifest.iter().map(|manifest| {
-            let tree = self.input_dir.as_deref().unwrap_or_else(|| crate::base::files::parent_of(manifest));
+            let tree = self
+                .input_dir
+                .as_deref()
+                .unwrap_or_else(|| crate::base::files::parent_of(manifest));
             (manifest.as_path(), tree)
         })
     }
@@ -106,7 +111,9 @@ impl VerifyArgs {
         let only = Globs::compile(&self.only).map_err(|error| Failure::new(Kind::Usage, error))?;
         let policy = &context.policy.policy.integrity;
         let sequences = match &self.state {
-            Some(path) => SequenceState::load(path).map_err(|error| Failure::new(Kind::Input, error))?,
+            Some(path) => {
+                SequenceState::load(path).map_err(|error| Failure::new(Kind::Input, error))?
+            }
             None => SequenceState::default(),
         };
         let terms = Terms {
@@ -125,7 +132,11 @@ impl VerifyArgs {
             let request = Request {
                 manifest,
                 input_dir: self.input_dir.as_deref(),
-                output: context.global.output.as_deref().filter(|_| !context.global.output_is_stdout()),
+                output: context
+                    .global
+                    .output
+                    .as_deref()
+                    .filter(|_| !context.global.output_is_stdout()),
                 keyring,
                 terms: &terms,
                 only: (!self.only.is_empty()).then_some(&only),
@@ -161,7 +172,8 @@ fn find_manifests(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     if found.is_empty() {
         let text = format!("no `{MANIFEST_NAME}` below the directory");
-        let finding = Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(integrity::shown(directory));
+        let finding =
+            Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(integrity::shown(directory));
         return Err(Failure::of(Kind::Input, finding));
     }
     Ok(found)
@@ -171,7 +183,9 @@ fn find_manifests(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn raise(path: &Path, all: &[Verification]) -> Result<(), Failure> {
     let valid = all.iter().filter(|one| one.section.status == "valid");
     let identities = valid.filter_map(|one| one.section.identity.as_ref());
-    let verified: Vec<_> = identities.map(|identity| (identity.subject.clone(), identity.sequence)).collect();
+    let verified: Vec<_> = identities
+        .map(|identity| (identity.subject.clone(), identity.sequence))
+        .collect();
     SequenceState::raise(path, &verified).map_err(|error| Failure::new(Kind::Output, error))
 }
 
@@ -196,8 +210,14 @@ fn report(all: Vec<Verification>) -> Report {
         manifests.push(one.section);
     }
     let headline = headline(&summary, &manifests, Verdict::of(&findings));
-    let body = VerifyBody { summary, checks, manifests };
-    Report::new("verify", headline, findings).with_body(&body).with_resources(resources)
+    let body = VerifyBody {
+        summary,
+        checks,
+        manifests,
+    };
+    Report::new("verify", headline, findings)
+        .with_body(&body)
+        .with_resources(resources)
 }
 
 fn headline(summary: &VerifySummary, manifests: &[Section], verdict: Verdict) -> String {
@@ -213,9 +233,14 @@ fn headline(summary: &VerifySummary, manifests: &[Section], verdict: Verdict) ->
             };
             match (verdict, only.status) {
                 (Verdict::Pass, "partial") => {
-                    format!("the part that was asked for is intact: {what}; {}", units::count(counters.ok, "entry"))
+                    format!(
+                        "the part that was asked for is intact: {what}; {}",
+                        units::count(counters.ok, "entry")
+                    )
                 }
-                (Verdict::Pass, _) => format!("intact: {what}; {}", units::count(counters.ok, "entry")),
+                (Verdict::Pass, _) => {
+                    format!("intact: {what}; {}", units::count(counters.ok, "entry"))
+                }
                 (Verdict::Error, _) => format!("could not tell: {what}"),
                 _ => format!("not what was signed: {what}"),
             }

@@ -107,7 +107,12 @@ pub struct AbsolutePaths {
 
 impl AbsolutePaths {
     /// The text for an entry whose name is spelled `name`.
-    pub(super) fn text<'s>(&'s self, path: &RelPath, name: &str, scratch: &'s mut String) -> &'s str {
+    pub(super) fn text<'s>(
+        &'s self,
+        path: &RelPath,
+        name: &str,
+        scratch: &'s mut String,
+    ) -> &'s str {
         if !self.exceptions.is_empty()
             && let Some(text) = self.exceptions.get(path)
         {
@@ -167,8 +172,16 @@ impl Manifest {
     pub fn seal(self, secret: &Secret, signed_at: Timestamp) -> io::Result<Sealed> {
         let content_hash = self.content_hash()?;
         let tag = Digest([0; 32]);
-        let signature = Signature { tag, signed_at, content_hash, key_id: secret.key_id() };
-        let mut sealed = Sealed { manifest: self, signature };
+        let signature = Signature {
+            tag,
+            signed_at,
+            content_hash,
+            key_id: secret.key_id(),
+        };
+        let mut sealed = Sealed {
+            manifest: self,
+            signature,
+        };
         sealed.signature.tag = sealed.mac(secret)?.finish();
         Ok(sealed)
     }
@@ -184,19 +197,33 @@ impl Manifest {
     }
 
     /// Writes the manifest in either layout, with a `signature` where one is given.
-    fn write(&self, sink: &mut impl Write, signature: Option<Value>, layout: Layout) -> io::Result<()> {
+    fn write(
+        &self,
+        sink: &mut impl Write,
+        signature: Option<Value>,
+        layout: Layout,
+    ) -> io::Result<()> {
         let order = self.in_canonical_order();
         let mut out = BufWriter::with_capacity(1 << 16, sink);
         let mut members: Vec<(&str, Member)> = vec![
             ("algorithm", Member::Value(json!(ALGORITHM))),
             ("audit_head", Member::Value(json!(self.audit_head))),
-            ("created_at", Member::Value(json!(self.created_at.to_seconds_string()))),
+            (
+                "created_at",
+                Member::Value(json!(self.created_at.to_seconds_string())),
+            ),
             ("directories", Member::Entries(Listed::Directories)),
-            ("expires_at", Member::Value(json!(self.expires_at.map(Timestamp::to_seconds_string)))),
+            (
+                "expires_at",
+                Member::Value(json!(self.expires_at.map(Timestamp::to_seconds_string))),
+            ),
             ("file_inventory", Member::Entries(Listed::Files)),
             ("manifest_version", Member::Value(json!(VERSION))),
             ("options", Member::Value(self.options.to_json())),
-            ("root_relative_to_manifest", Member::Value(self.root.to_json())),
+            (
+                "root_relative_to_manifest",
+                Member::Value(self.root.to_json()),
+            ),
             ("sequence", Member::Value(json!(self.sequence))),
             ("subject", Member::Value(json!(self.subject))),
             ("summary", Member::Value(json!(self.summary))),
@@ -209,8 +236,12 @@ impl Manifest {
             canon::write_string(&mut out, key)?;
             out.write_all(layout.colon())?;
             match member {
-                Member::Value(value) => canon::write_value(&mut out, value).map_err(io::Error::other)?,
-                Member::Entries(listed) => self.write_entries(&mut out, *listed, (order.as_deref(), layout))?,
+                Member::Value(value) => {
+                    canon::write_value(&mut out, value).map_err(io::Error::other)?
+                }
+                Member::Entries(listed) => {
+                    self.write_entries(&mut out, *listed, (order.as_deref(), layout))?
+                }
             }
         }
         out.write_all(layout.after(members.len(), 0))?;
@@ -240,8 +271,13 @@ impl Manifest {
             io::Result::Ok(())
         };
         match order {
-            Some(order) => order.iter().try_for_each(|(path, entry)| write(path, entry))?,
-            None => self.inventory.iter().try_for_each(|(path, entry)| write(path, entry))?,
+            Some(order) => order
+                .iter()
+                .try_for_each(|(path, entry)| write(path, entry))?,
+            None => self
+                .inventory
+                .iter()
+                .try_for_each(|(path, entry)| write(path, entry))?,
         }
         out.write_all(layout.after(written, 1))
     }
@@ -250,7 +286,11 @@ impl Manifest {
     /// bytes is already that, as it is for names of plain ASCII.
     fn in_canonical_order(&self) -> Option<Vec<(&RelPath, &Entry)>> {
         let plain = |byte: &u8| byte.is_ascii() && *byte != b'\\';
-        if self.inventory.iter().all(|(path, _)| path.as_bytes().iter().all(plain)) {
+        if self
+            .inventory
+            .iter()
+            .all(|(path, _)| path.as_bytes().iter().all(plain))
+        {
             return None;
         }
         let mut order: Vec<_> = self.inventory.iter().collect();
@@ -266,9 +306,11 @@ impl Sealed {
     fn mac(&self, secret: &Secret) -> io::Result<Mac> {
         let signature = self.signature.to_json(Tag::LeftOut);
         let mut counter = Counter(0);
-        self.manifest.write(&mut counter, Some(signature.clone()), Layout::Canonical)?;
+        self.manifest
+            .write(&mut counter, Some(signature.clone()), Layout::Canonical)?;
         let mut mac = secret.mac(PAYLOAD_TYPE, counter.0);
-        self.manifest.write(&mut mac, Some(signature), Layout::Canonical)?;
+        self.manifest
+            .write(&mut mac, Some(signature), Layout::Canonical)?;
         Ok(mac)
     }
 
@@ -328,23 +370,40 @@ impl EntryLine<'_> {
         canon::write_string(out, &name)?;
         out.extend_from_slice(self.layout.colon());
         let (digest, mode, modified_seconds, size_bytes, target) = match entry {
-            Entry::File(file) => (file.sha256, file.mode, file.modified_seconds, file.size_bytes, None),
+            Entry::File(file) => (
+                file.sha256,
+                file.mode,
+                file.modified_seconds,
+                file.size_bytes,
+                None,
+            ),
             Entry::Symlink(link) => {
                 let target = &*link.target;
-                (Digest::of(target), link.mode, link.modified_seconds, target.len() as u64, Some(target))
+                (
+                    Digest::of(target),
+                    link.mode,
+                    link.modified_seconds,
+                    target.len() as u64,
+                    Some(target),
+                )
             }
             Entry::Directory { mode } => {
                 write!(out, "{{\"mode\":\"{mode:04o}\"{}}}", flag(name_escaped))?;
                 return Ok(out);
             }
             Entry::Special(_) => {
-                return Err(io::Error::other("a special file has no place in a manifest"));
+                return Err(io::Error::other(
+                    "a special file has no place in a manifest",
+                ));
             }
         };
         let target = target.map(relpath::escape);
         let escaped = name_escaped || target.as_ref().is_some_and(|(_, escaped)| *escaped);
         out.extend_from_slice(b"{\"absolute_path\":");
-        canon::write_string(out, self.absolute_paths.text(path, &name, &mut self.scratch))?;
+        canon::write_string(
+            out,
+            self.absolute_paths.text(path, &name, &mut self.scratch),
+        )?;
         out.extend_from_slice(b",\"checksum_sha256\":\"");
         out.extend_from_slice(&digest.to_hex());
         write!(out, "\",\"mode\":\"{mode:04o}\",\"modified_time\":")?;
@@ -365,7 +424,11 @@ impl EntryLine<'_> {
 }
 
 fn flag(escaped: bool) -> &'static str {
-    if escaped { ",\"path_encoding\":\"escaped\"" } else { "" }
+    if escaped {
+        ",\"path_encoding\":\"escaped\""
+    } else {
+        ""
+    }
 }
 
 /// The one canonical form, or the same members with a line each.

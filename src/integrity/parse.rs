@@ -76,15 +76,19 @@ pub(super) fn read(mut file: File) -> Result<Parsed, ParseError> {
     }
     let mut bytes = Vec::with_capacity(size_bytes as usize + 1);
     // A file that grows meanwhile is cut here and then is not JSON.
-    file.by_ref().take(WHOLE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(ParseError::Read)?;
+    file.by_ref()
+        .take(WHOLE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ParseError::Read)?;
     from_slice(&bytes)
 }
 
 /// Reads a manifest from memory.
 pub(super) fn from_slice(bytes: &[u8]) -> Result<Parsed, ParseError> {
     // Typed parsing checks UTF-8 only where it keeps a text; the grammar asks for it everywhere.
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| ParseError::Malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        ParseError::Malformed(format!("not UTF-8 at byte {}", error.valid_up_to()))
+    })?;
     match from_json(&mut serde_json::Deserializer::from_str(text)) {
         Ok(parsed) => parsed,
         Err(_) if is_legacy(text) => Err(ParseError::Legacy),
@@ -145,12 +149,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 /// A required field that may be null: for a plain `Option` field serde would supply a null
 /// where the field is absent.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
 }
 
 /// An optional field that may not be null.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -254,7 +262,9 @@ impl<'de> Deserialize<'de> for Integer {
         let integer = u64::deserialize(deserializer)?;
         match integer <= INTEGER_MAX {
             true => Ok(Self(integer)),
-            false => Err(D::Error::custom(format_args!("integer `{integer}` is above 2^53-1"))),
+            false => Err(D::Error::custom(format_args!(
+                "integer `{integer}` is above 2^53-1"
+            ))),
         }
     }
 }
@@ -317,13 +327,18 @@ impl<'de> Deserialize<'de> for Files {
                 while let Some(name) = map.next_key::<CowText<'de>>()? {
                     let raw = map.next_value::<Object<RawEntry<'de>>>()?.0;
                     let absolute_path = raw.absolute_path.clone();
-                    let (path, entry) =
-                        raw.resolve(&name.0, &mut contradiction).map_err(A::Error::custom)?;
+                    let (path, entry) = raw
+                        .resolve(&name.0, &mut contradiction)
+                        .map_err(A::Error::custom)?;
                     absolute_paths.take_in(&path, &name.0, &absolute_path);
                     entries.push((path, entry));
                 }
                 sort_unique(&mut entries).map_err(A::Error::custom)?;
-                Ok(Files { entries, absolute_paths: absolute_paths.paths, contradiction })
+                Ok(Files {
+                    entries,
+                    absolute_paths: absolute_paths.paths,
+                    contradiction,
+                })
             }
         }
         deserializer.deserialize_map(Members)
@@ -367,7 +382,10 @@ fn sort_unique(entries: &mut Vec<(RelPath, Entry)>) -> Result<(), String> {
     if !entries.is_sorted_by(|left, right| left.0 < right.0) {
         entries.sort_unstable_by(|left, right| left.0.cmp(&right.0));
     }
-    match entries.array_windows().find(|[left, right]| left.0 == right.0) {
+    match entries
+        .array_windows()
+        .find(|[left, right]| left.0 == right.0)
+    {
         Some([twice, _]) => Err(format!("`{}` is listed twice", twice.0)),
         None => Ok(()),
     }
@@ -405,7 +423,8 @@ impl RawEntry<'_> {
         let in_place = |error: &dyn fmt::Display| format!("`{name}`: {error}");
         let escaped = self.path_encoding.is_some();
         let read = |text: &str| {
-            let (bytes, needed) = relpath::unescape(text, escaped).map_err(|error| in_place(&error))?;
+            let (bytes, needed) =
+                relpath::unescape(text, escaped).map_err(|error| in_place(&error))?;
             Ok::<_, String>((bytes.into_owned(), needed))
         };
         let (path, mut needed) = read(name)?;
@@ -430,7 +449,11 @@ impl RawEntry<'_> {
                     let text = in_place(&"the link's size or checksum is not its target's");
                     contradiction.get_or_insert(text);
                 }
-                Entry::Symlink(inventory::Symlink { target: target.into(), mode, modified_seconds })
+                Entry::Symlink(inventory::Symlink {
+                    target: target.into(),
+                    mode,
+                    modified_seconds,
+                })
             }
             ("file" | "symlink", _) => return Err(in_place(&"only links have a `symlink_target`")),
             _ => return Err(in_place(&"`type` is neither `file` nor `symlink`")),
@@ -450,11 +473,19 @@ impl RawManifest<'_> {
             ("manifest_version", &self.manifest_version, VERSION),
             ("algorithm", &self.algorithm, ALGORITHM),
             ("signature.algorithm", &signature.algorithm, ALGORITHM),
-            ("signature.signature_version", &signature.signature_version, SIGNATURE_VERSION),
+            (
+                "signature.signature_version",
+                &signature.signature_version,
+                SIGNATURE_VERSION,
+            ),
         ] {
             if *found != known {
                 let found = found.chars().take(40).collect();
-                return Err(ParseError::Unsupported { field, found, known });
+                return Err(ParseError::Unsupported {
+                    field,
+                    found,
+                    known,
+                });
             }
         }
         let malformed = |text: String| Err(ParseError::Malformed(text));
@@ -471,7 +502,11 @@ impl RawManifest<'_> {
         let root = read_root(self.root_relative_to_manifest.as_deref())?;
         let options = self.options.0.resolve()?;
         let mut contradiction = self.file_inventory.contradiction;
-        let inventory = merge(self.file_inventory.entries, self.directories.0, &mut contradiction)?;
+        let inventory = merge(
+            self.file_inventory.entries,
+            self.directories.0,
+            &mut contradiction,
+        )?;
         let summary = self.summary.0;
         let manifest = Manifest {
             created_at: self.created_at.0,
@@ -500,7 +535,13 @@ impl RawManifest<'_> {
             content_hash: signature.content_hash,
             key_id,
         };
-        Ok(Parsed { sealed: Sealed { manifest, signature }, contradiction })
+        Ok(Parsed {
+            sealed: Sealed {
+                manifest,
+                signature,
+            },
+            contradiction,
+        })
     }
 }
 
@@ -513,7 +554,8 @@ impl RawOptions<'_> {
         if self.exclude.iter().collect::<BTreeSet<_>>().len() < self.exclude.len() {
             return Err(malformed("`options.exclude` has a pattern twice".into()));
         }
-        Globs::compile(&self.exclude).map_err(|error| malformed(format!("`options.exclude`: {error}")))?;
+        Globs::compile(&self.exclude)
+            .map_err(|error| malformed(format!("`options.exclude`: {error}")))?;
         let mut exempt = Vec::with_capacity(self.exempt.len());
         for name in &self.exempt {
             let path = RelPath::from_json_name(name, false)
@@ -523,7 +565,10 @@ impl RawOptions<'_> {
         if exempt.iter().collect::<BTreeSet<_>>().len() < exempt.len() {
             return Err(malformed("`options.exempt` has a path twice".into()));
         }
-        Ok(Options { exclude: self.exclude, exempt })
+        Ok(Options {
+            exclude: self.exclude,
+            exempt,
+        })
     }
 }
 
@@ -535,7 +580,9 @@ fn read_root(text: Option<&str>) -> Result<RootRelation, ParseError> {
         Some(text) if text.split('/').all(|component| component == "..") => {
             Ok(RootRelation::Up(text.split('/').count()))
         }
-        Some(_) => Err(ParseError::Malformed("`root_relative_to_manifest` is not null, `.` or `..`s".into())),
+        Some(_) => Err(ParseError::Malformed(
+            "`root_relative_to_manifest` is not null, `.` or `..`s".into(),
+        )),
     }
 }
 

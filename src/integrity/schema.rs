@@ -14,10 +14,15 @@ pub fn schema() -> Value {
     let digest = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
     let mode = json!({"type": "string", "pattern": "^[0-7]{4}$"});
     let escaped = json!({"const": "escaped"});
-    let object = |required: &[&str], properties: Value| {
-        json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
-    };
-    let entry_fields = ["absolute_path", "size_bytes", "checksum_sha256", "modified_time", "mode", "type"];
+    let object = |required: &[&str], properties: Value| json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties});
+    let entry_fields = [
+        "absolute_path",
+        "size_bytes",
+        "checksum_sha256",
+        "modified_time",
+        "mode",
+        "type",
+    ];
     let entry = object(
         &entry_fields,
         json!({
@@ -26,8 +31,15 @@ pub fn schema() -> Value {
             "symlink_target": {"type": "string", "minLength": 1}, "path_encoding": escaped,
         }),
     );
-    let summary_fields = ["file_count", "symlink_count", "directory_count", "total_size_bytes"];
-    let summary = summary_fields.iter().map(|field| ((*field).to_owned(), integer.clone()));
+    let summary_fields = [
+        "file_count",
+        "symlink_count",
+        "directory_count",
+        "total_size_bytes",
+    ];
+    let summary = summary_fields
+        .iter()
+        .map(|field| ((*field).to_owned(), integer.clone()));
     let mut head = object(
         &["log_id", "sequence", "mac"],
         json!({"log_id": {"type": "string"}, "sequence": integer, "mac": {"type": ["string", "null"]}}),
@@ -35,8 +47,18 @@ pub fn schema() -> Value {
     head["type"] = json!(["object", "null"]);
     let mut schema = object(
         &[
-            "manifest_version", "created_at", "algorithm", "subject", "sequence", "expires_at",
-            "root_relative_to_manifest", "options", "summary", "file_inventory", "directories", "audit_head",
+            "manifest_version",
+            "created_at",
+            "algorithm",
+            "subject",
+            "sequence",
+            "expires_at",
+            "root_relative_to_manifest",
+            "options",
+            "summary",
+            "file_inventory",
+            "directories",
+            "audit_head",
             "signature",
         ],
         json!({

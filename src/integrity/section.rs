@@ -122,10 +122,16 @@ impl Counters {
 }
 
 impl Check {
-    pub(super) const SKIPPED: Self = Self { result: "skipped", findings: 0 };
+    pub(super) const SKIPPED: Self = Self {
+        result: "skipped",
+        findings: 0,
+    };
 
     pub(super) fn of(findings: &[Finding]) -> Self {
-        Self { result: Verdict::of(findings).word(), findings: findings.len() as u64 }
+        Self {
+            result: Verdict::of(findings).word(),
+            findings: findings.len() as u64,
+        }
     }
 }
 
@@ -141,9 +147,20 @@ impl Checks {
     /// The worse of both, check by check; counts add up.
     pub fn worst(self, other: &Self) -> Self {
         let worse = |mine: Check, other: &Check| {
-            let rank = |result: &str| ["skipped", "pass", "fail", "error"].iter().position(|word| *word == result);
-            let result = if rank(mine.result) < rank(other.result) { other.result } else { mine.result };
-            Check { result, findings: mine.findings + other.findings }
+            let rank = |result: &str| {
+                ["skipped", "pass", "fail", "error"]
+                    .iter()
+                    .position(|word| *word == result)
+            };
+            let result = if rank(mine.result) < rank(other.result) {
+                other.result
+            } else {
+                mine.result
+            };
+            Check {
+                result,
+                findings: mine.findings + other.findings,
+            }
         };
         Self {
             signature_validity: worse(self.signature_validity, &other.signature_validity),

@@ -150,14 +150,22 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     let canonical_root = request
         .root
         .canonicalize()
-        .map_err(|source| SignError::Open { path: request.root.to_owned(), source })?;
+        .map_err(|source| SignError::Open {
+            path: request.root.to_owned(),
+            source,
+        })?;
     // Held to the end: a second signer of the same manifest waits here, so that both sequences
     // count and neither sees the other's half-named file.
-    let _lock = request.output.map(|output| lock(output, request.progress)).transpose()?;
+    let _lock = request
+        .output
+        .map(|output| lock(output, request.progress))
+        .transpose()?;
     let (previous, more) = read_previous(request)?;
     findings.extend(more);
     let terms = continue_terms(request, previous.as_ref())?;
-    let own_path = request.output.and_then(|output| path_within(request.root, output));
+    let own_path = request
+        .output
+        .and_then(|output| path_within(request.root, output));
     let options = options(&terms, own_path.as_ref())?;
 
     let (taken, more) = take_tree(request, (&options, own_path.as_ref()), &secret)?;
@@ -165,11 +173,19 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     if let Some(previous) = previous.as_ref().filter(|_| terms.rotate) {
         refuse_changed_tree(previous, &taken.inventory, &shown(request.root))?;
     }
-    let exempt = options.exempt.iter().chain(&own_path).map(|path| below(&shown(request.root), path)).collect();
+    let exempt = options
+        .exempt
+        .iter()
+        .chain(&own_path)
+        .map(|path| below(&shown(request.root), path))
+        .collect();
     let tree_sha256 = digest_of(&taken.inventory);
     let manifest = Manifest {
         created_at: terms.epoch.unwrap_or(terms.now).whole_seconds(),
-        subject: terms.subject.clone().unwrap_or_else(|| directory_name(&canonical_root)),
+        subject: terms
+            .subject
+            .clone()
+            .unwrap_or_else(|| directory_name(&canonical_root)),
         sequence: terms.sequence.unwrap_or(1),
         expires_at: terms.expires_at,
         root: own_path.as_ref().map_or(RootRelation::Elsewhere, |path| {
@@ -182,15 +198,30 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         audit_head: terms.audit_head.clone().filter(|_| terms.epoch.is_none()),
     };
     let sealed = seal(manifest, (key, &secret), &terms)?;
-    let mut resources =
-        vec![Resource { path: shown(request.root), access: "read", sha256: Some(tree_sha256) }];
+    let mut resources = vec![Resource {
+        path: shown(request.root),
+        access: "read",
+        sha256: Some(tree_sha256),
+    }];
     if let Some(output) = request.output {
         stop_if_interrupted(request.progress)?;
         files::write_atomic(output, 0o644, |mut out| sealed.write_document(&mut out))?;
-        resources.push(Resource { path: shown(output), access: "write", sha256: None });
+        resources.push(Resource {
+            path: shown(output),
+            access: "write",
+            sha256: None,
+        });
     }
     let (excluded, reused) = (taken.skipped.excluded, taken.cache.reused);
-    Ok(Signed { sealed, tree_sha256, exempt, excluded, reused, findings, resources })
+    Ok(Signed {
+        sealed,
+        tree_sha256,
+        exempt,
+        excluded,
+        reused,
+        findings,
+        resources,
+    })
 }
 
 /// The tree of a manifest that is to be rotated, from what was signed.
@@ -198,7 +229,8 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
 /// # Errors
 /// A manifest that does not verify, or that lies outside its tree.
 pub fn rotation_root(manifest: &Path, keyring: &Keyring) -> Result<PathBuf, SignError> {
-    let root = read_authentic(manifest, keyring).and_then(|sealed| verify::root_of(manifest, &sealed));
+    let root =
+        read_authentic(manifest, keyring).and_then(|sealed| verify::root_of(manifest, &sealed));
     root.map_err(|finding| SignError::Rotate(vec![finding]))
 }
 
@@ -234,7 +266,9 @@ fn lock(output: &Path, progress: &Progress) -> Result<File, SignError> {
 
 /// The manifest that will be replaced, if it is one of ours.
 fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Finding>), SignError> {
-    let there = request.output.filter(|output| output.symlink_metadata().is_ok_and(|meta| meta.is_file()));
+    let there = request
+        .output
+        .filter(|output| output.symlink_metadata().is_ok_and(|meta| meta.is_file()));
     let must = request.terms.rotate;
     // A given number and a reproducible manifest do not depend on what was there before.
     let fixed = request.terms.sequence.is_some() || request.terms.epoch.is_some();
@@ -243,7 +277,9 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
         (None, true, _) => {
             let place = request.output.map(shown).unwrap_or_default();
             let text = "there is no manifest to rotate";
-            return Err(SignError::Rotate(vec![Finding::new(&codes::MANIFEST_UNREADABLE, text).at(place)]));
+            return Err(SignError::Rotate(vec![
+                Finding::new(&codes::MANIFEST_UNREADABLE, text).at(place),
+            ]));
         }
         _ => return Ok((None, None)),
     };
@@ -251,8 +287,14 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
         Ok(sealed) => Ok((Some(sealed), None)),
         Err(finding) if must => Err(SignError::Rotate(vec![finding])),
         Err(finding) => {
-            let text = format!("the manifest that is replaced does not verify ({})", finding.message);
-            Ok((None, Some(Finding::new(&codes::SIGN_PREVIOUS_UNVERIFIED, text).at(shown(output)))))
+            let text = format!(
+                "the manifest that is replaced does not verify ({})",
+                finding.message
+            );
+            Ok((
+                None,
+                Some(Finding::new(&codes::SIGN_PREVIOUS_UNVERIFIED, text).at(shown(output))),
+            ))
         }
     }
 }
@@ -261,7 +303,9 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
 fn continue_terms(request: &Request<'_>, previous: Option<&Sealed>) -> Result<Terms, SignError> {
     let mut terms = request.terms.clone();
     if let Some(Sealed { manifest, .. }) = previous {
-        terms.sequence.get_or_insert(manifest.sequence.saturating_add(1));
+        terms
+            .sequence
+            .get_or_insert(manifest.sequence.saturating_add(1));
         if terms.rotate {
             terms.subject = Some(manifest.subject.clone());
             terms.expires_at = terms.expires_at.or(manifest.expires_at);
@@ -270,7 +314,9 @@ fn continue_terms(request: &Request<'_>, previous: Option<&Sealed>) -> Result<Te
         }
     }
     match terms.sequence {
-        Some(sequence) if !(1..=INTEGER_MAX).contains(&sequence) => Err(SignError::Sequence(sequence)),
+        Some(sequence) if !(1..=INTEGER_MAX).contains(&sequence) => {
+            Err(SignError::Sequence(sequence))
+        }
         _ => Ok(terms),
     }
 }
@@ -312,7 +358,10 @@ fn take_tree(
         exempt: &exempt,
         progress: request.progress,
     };
-    let (taken, findings) = tree::take(&asked, request.cache_dir.map(|directory| (directory, secret)))?;
+    let (taken, findings) = tree::take(
+        &asked,
+        request.cache_dir.map(|directory| (directory, secret)),
+    )?;
     let root = shown(request.root);
     let mut refused = problem_findings(&taken.problems, &root);
     for (path, entry) in taken.inventory.iter() {
@@ -356,12 +405,18 @@ fn seal(
     if !key.covers(signed_at) {
         let finding = Finding::new(
             &codes::SIGNATURE_KEY_PERIOD,
-            format!("key {} is not in use at {}", key.id, signed_at.to_seconds_string()),
+            format!(
+                "key {} is not in use at {}",
+                key.id,
+                signed_at.to_seconds_string()
+            ),
         )
         .with_hint("make another key of the keyring active");
         return Err(SignError::Unsignable(vec![finding]));
     }
-    manifest.seal(secret, signed_at.whole_seconds()).map_err(SignError::Seal)
+    manifest
+        .seal(secret, signed_at.whole_seconds())
+        .map_err(SignError::Seal)
 }
 
 fn absolute_paths(canonical_root: &Path, terms: &Terms) -> AbsolutePaths {
@@ -369,7 +424,10 @@ fn absolute_paths(canonical_root: &Path, terms: &Terms) -> AbsolutePaths {
     let spelled = relpath::escape(canonical_root.as_os_str().as_bytes()).0;
     // The root of the file system is the one path that ends in a slash.
     let root = spelled.strip_suffix('/').unwrap_or(&spelled).to_owned();
-    AbsolutePaths { root: terms.absolute_paths.then_some(root), ..AbsolutePaths::default() }
+    AbsolutePaths {
+        root: terms.absolute_paths.then_some(root),
+        ..AbsolutePaths::default()
+    }
 }
 
 /// With `SOURCE_DATE_EPOCH` no time is later than it.
@@ -381,6 +439,8 @@ fn clamp_times(inventory: Inventory, epoch: Option<Timestamp>) -> Inventory {
 }
 
 fn directory_name(canonical_root: &Path) -> String {
-    let name = canonical_root.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = canonical_root
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "root".into())
 }

@@ -7,7 +7,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::files;
 use crate::base::relpath::RelPath;
 use crate::base::units;
-use crate::inventory::{self, Cache, Entry, Inventory, ProblemKind, Taken, TakeError};
+use crate::inventory::{self, Cache, Entry, Inventory, ProblemKind, TakeError, Taken};
 use crate::report::{Finding, codes};
 use crate::seal::Secret;
 
@@ -47,7 +47,8 @@ pub(super) fn take(
     }
     if let Some(path) = &taken.cache.lied {
         let text = "the digest cache had another digest than the file";
-        findings.push(Finding::new(&codes::CACHE_MISMATCH, text).at(below(&shown(request.root), path)));
+        findings
+            .push(Finding::new(&codes::CACHE_MISMATCH, text).at(below(&shown(request.root), path)));
     }
     Ok((taken, findings))
 }
@@ -57,7 +58,10 @@ pub fn path_within(root: &Path, file: &Path) -> Option<RelPath> {
     use std::os::unix::ffi::OsStrExt;
     let directory = files::parent_of(file).canonicalize().ok()?;
     let path = directory.join(file.file_name()?);
-    let below = path.strip_prefix(root.canonicalize().ok()?).ok()?.to_owned();
+    let below = path
+        .strip_prefix(root.canonicalize().ok()?)
+        .ok()?
+        .to_owned();
     RelPath::parse(below.as_os_str().as_bytes()).ok()
 }
 
@@ -103,7 +107,10 @@ pub(super) fn problem_findings(problems: &[inventory::Problem], root: &str) -> V
             ProblemKind::Unreadable => &codes::FILE_UNREADABLE,
             ProblemKind::Unstable => &codes::FILE_UNSTABLE,
         };
-        let path = problem.path.as_ref().map_or_else(|| root.to_owned(), |path| below(root, path));
+        let path = problem
+            .path
+            .as_ref()
+            .map_or_else(|| root.to_owned(), |path| below(root, path));
         Finding::new(code, problem.reason.clone()).at(path)
     };
     problems.iter().map(finding).collect()

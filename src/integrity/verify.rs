@@ -13,7 +13,9 @@ use crate::base::digest::Digest;
 use crate::base::files;
 use crate::base::relpath::RelPath;
 use crate::base::units;
-use crate::inventory::{self, ChangeKind, Entry, Globs, Inventory, ProblemKind, Progress, TakeError};
+use crate::inventory::{
+    self, ChangeKind, Entry, Globs, Inventory, ProblemKind, Progress, TakeError,
+};
 use crate::report::{Code, Finding, Resource, Verdict, codes};
 use crate::seal::{Key, Keyring, Secret, Status, Weakness};
 
@@ -88,7 +90,8 @@ pub fn verify(request: &Request<'_>) -> Result<Verification, VerifyError> {
         Ok(parsed) => verification.judge(request, parsed)?,
         Err(finding) => {
             let finding = finding.at(shown(request.manifest));
-            verification.section.checks.manifest_consistency = Check::of(std::slice::from_ref(&finding));
+            verification.section.checks.manifest_consistency =
+                Check::of(std::slice::from_ref(&finding));
             verification.findings.push(finding);
         }
     }
@@ -118,7 +121,9 @@ pub(super) fn weakness(secret: &Secret) -> Option<Finding> {
     let message = match secret.weakness()? {
         Weakness::Placeholder => "the signing secret is a placeholder that everybody knows".into(),
         Weakness::Short { found_bytes } => {
-            format!("the signing secret has {found_bytes} bytes; 32 random bytes are as strong as the signature")
+            format!(
+                "the signing secret has {found_bytes} bytes; 32 random bytes are as strong as the signature"
+            )
         }
     };
     Some(Finding::new(&codes::KEY_WEAK, message))
@@ -129,7 +134,10 @@ fn parse_manifest(path: &Path) -> Result<Parsed, Finding> {
         let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         match is_link {
             true => Finding::new(&codes::MANIFEST_SYMLINK, "the manifest is a symbolic link"),
-            false => Finding::new(&codes::MANIFEST_UNREADABLE, format!("{error}: {}", error.source)),
+            false => Finding::new(
+                &codes::MANIFEST_UNREADABLE,
+                format!("{error}: {}", error.source),
+            ),
         }
     })?;
     parse::read(file).map_err(|error| {
@@ -140,7 +148,9 @@ fn parse_manifest(path: &Path) -> Result<Parsed, Finding> {
             ParseError::Unsupported { .. } => &codes::MANIFEST_UNSUPPORTED_VERSION,
         };
         match error {
-            ParseError::Read(source) => Finding::new(code, format!("cannot read the manifest: {source}")),
+            ParseError::Read(source) => {
+                Finding::new(code, format!("cannot read the manifest: {source}"))
+            }
             other => Finding::new(code, other.to_string()),
         }
     })
@@ -155,14 +165,22 @@ fn find_secret<'k>(
         return Err(match keyring.active() {
             Ok(active) => Finding::new(
                 &codes::SIGNATURE_UNKNOWN_KEY,
-                format!("signed with key {key_id}; the secret from {} is key {}", active.origin, active.id),
+                format!(
+                    "signed with key {key_id}; the secret from {} is key {}",
+                    active.origin, active.id
+                ),
             ),
             Err(_) if keyring.is_empty() => Finding::new(
                 &codes::KEY_UNAVAILABLE,
                 format!("signed with key {key_id}, and no signing secret is configured"),
             )
-            .with_hint("set POCKETMON_SIGN_SECRET, or give `--key-file`, `--key-command` or `--key-stdin`"),
-            Err(_) => Finding::new(&codes::SIGNATURE_UNKNOWN_KEY, format!("signed with key {key_id}")),
+            .with_hint(
+                "set POCKETMON_SIGN_SECRET, or give `--key-file`, `--key-command` or `--key-stdin`",
+            ),
+            Err(_) => Finding::new(
+                &codes::SIGNATURE_UNKNOWN_KEY,
+                format!("signed with key {key_id}"),
+            ),
         });
     };
     if key.status == Status::Revoked {
@@ -192,7 +210,11 @@ impl Verification {
             root: None,
             status: "unknown",
             verdict: "error",
-            scope: if request.only.is_some() { "partial" } else { "full" },
+            scope: if request.only.is_some() {
+                "partial"
+            } else {
+                "full"
+            },
             identity: None,
             checks: Checks::NONE,
             counters: Counters::default(),
@@ -200,17 +222,26 @@ impl Verification {
             exempt: Vec::new(),
             reused: 0,
         };
-        Self { findings: Vec::new(), section, resources: Vec::new() }
+        Self {
+            findings: Vec::new(),
+            section,
+            resources: Vec::new(),
+        }
     }
 
     /// Everything after parsing.
     fn judge(&mut self, request: &Request<'_>, parsed: Parsed) -> Result<(), VerifyError> {
         let sealed = &parsed.sealed;
         self.section.identity = Some(Identity::of(sealed));
-        self.section.exclude.clone_from(&sealed.manifest.options.exclude);
+        self.section
+            .exclude
+            .clone_from(&sealed.manifest.options.exclude);
         let manifest_path = shown(request.manifest);
         let at_manifest = |findings: Vec<Finding>| -> Vec<Finding> {
-            findings.into_iter().map(|finding| finding.at(manifest_path.clone())).collect()
+            findings
+                .into_iter()
+                .map(|finding| finding.at(manifest_path.clone()))
+                .collect()
         };
 
         let (secret, findings) = check_signature(&parsed, request.keyring);
@@ -223,7 +254,10 @@ impl Verification {
         };
 
         let located = locate((request.manifest, request.input_dir), &sealed.manifest);
-        let own = located.as_ref().ok().and_then(|located| located.own_path.clone());
+        let own = located
+            .as_ref()
+            .ok()
+            .and_then(|located| located.own_path.clone());
         let findings = at_manifest(check_consistency(sealed, own.as_ref(), request.terms));
         self.section.checks.manifest_consistency = Check::of(&findings);
         self.findings.extend(findings);
@@ -233,7 +267,8 @@ impl Verification {
         self.findings.extend(findings);
 
         if let Ok(located) = &located {
-            self.findings.extend(check_output(request, sealed, &located.root)?);
+            self.findings
+                .extend(check_output(request, sealed, &located.root)?);
         }
         let findings = match located {
             Ok(located) => self.check_files(request, sealed, (&located, &secret))?,
@@ -278,7 +313,11 @@ impl Verification {
         self.section.exempt = exempt.iter().map(|path| below(&root, path)).collect();
         self.section.reused = taken.cache.reused;
         let sha256 = Some(digest_of(&taken.inventory));
-        self.resources.push(Resource { path: root.clone(), access: "read", sha256 });
+        self.resources.push(Resource {
+            path: root.clone(),
+            access: "read",
+            sha256,
+        });
 
         let expected;
         let expected = match request.only {
@@ -291,8 +330,11 @@ impl Verification {
                 };
                 taken.problems.retain(asked);
                 findings.push(
-                    Finding::new(&codes::SCOPE_PARTIAL, format!("only `{}` was looked at", only.patterns().join("`, `")))
-                        .at(root.clone()),
+                    Finding::new(
+                        &codes::SCOPE_PARTIAL,
+                        format!("only `{}` was looked at", only.patterns().join("`, `")),
+                    )
+                    .at(root.clone()),
                 );
                 &expected
             }
@@ -316,25 +358,38 @@ impl Verification {
             _ => "invalid",
         };
         let path = self.section.manifest.clone();
-        self.resources.push(Resource { path, access: "read", sha256: None });
+        self.resources.push(Resource {
+            path,
+            access: "read",
+            sha256: None,
+        });
     }
 }
 
-fn check_signature(parsed: &Parsed, keyring: &Keyring) -> (Option<std::rc::Rc<Secret>>, Vec<Finding>) {
+fn check_signature(
+    parsed: &Parsed,
+    keyring: &Keyring,
+) -> (Option<std::rc::Rc<Secret>>, Vec<Finding>) {
     let sealed = &parsed.sealed;
     let (key, secret) = match find_secret(sealed, keyring) {
         Ok(found) => found,
         Err(finding) => return (None, vec![finding]),
     };
     if let Some(text) = &parsed.contradiction {
-        return (None, vec![Finding::new(&codes::MANIFEST_INCONSISTENT, text.clone())]);
+        return (
+            None,
+            vec![Finding::new(&codes::MANIFEST_INCONSISTENT, text.clone())],
+        );
     }
     let mut findings = Vec::new();
     match sealed.is_authentic(&secret) {
         Ok(true) => {}
         Ok(false) => return (None, vec![invalid_signature(sealed)]),
         Err(error) => {
-            return (None, vec![Finding::new(&codes::MANIFEST_MALFORMED, error.to_string())]);
+            return (
+                None,
+                vec![Finding::new(&codes::MANIFEST_MALFORMED, error.to_string())],
+            );
         }
     }
     if !key.covers(sealed.signature.signed_at) {
@@ -357,7 +412,8 @@ fn check_consistency(sealed: &Sealed, own: Option<&RelPath>, terms: &Terms) -> V
         texts.push("`summary` does not count what the manifest lists".to_owned());
     }
     let orphan = |path: &RelPath| {
-        path.parent().is_some_and(|parent| !matches!(inventory.get(&parent), Some(Entry::Directory { .. })))
+        path.parent()
+            .is_some_and(|parent| !matches!(inventory.get(&parent), Some(Entry::Directory { .. })))
     };
     let mut parent_seen: Option<RelPath> = None;
     for (path, _) in inventory.iter() {
@@ -365,7 +421,9 @@ fn check_consistency(sealed: &Sealed, own: Option<&RelPath>, terms: &Terms) -> V
         let parent = path.parent();
         if parent != parent_seen {
             if orphan(path) {
-                texts.push(format!("`{path}` lies in a directory that the manifest does not list"));
+                texts.push(format!(
+                    "`{path}` lies in a directory that the manifest does not list"
+                ));
                 break;
             }
             parent_seen = parent;
@@ -374,15 +432,25 @@ fn check_consistency(sealed: &Sealed, own: Option<&RelPath>, terms: &Terms) -> V
     let options = &manifest.options;
     let excludes = Globs::compile(&options.exclude).unwrap_or_default();
     let left_out = |path: &RelPath| {
-        options.exempt.iter().chain(own).any(|exempt| path.is_within(exempt)) || excludes.excludes(path)
+        options
+            .exempt
+            .iter()
+            .chain(own)
+            .any(|exempt| path.is_within(exempt))
+            || excludes.excludes(path)
     };
     if let Some((path, _)) = inventory.iter().find(|(path, _)| left_out(path)) {
         texts.push(format!("`{path}` is listed and left out both"));
     }
-    let mut findings: Vec<_> =
-        texts.into_iter().map(|text| Finding::new(&codes::MANIFEST_INCONSISTENT, text)).collect();
+    let mut findings: Vec<_> = texts
+        .into_iter()
+        .map(|text| Finding::new(&codes::MANIFEST_INCONSISTENT, text))
+        .collect();
     if inventory.is_empty() && !terms.allow_empty {
-        findings.push(Finding::new(&codes::MANIFEST_EMPTY, "the manifest lists nothing"));
+        findings.push(Finding::new(
+            &codes::MANIFEST_EMPTY,
+            "the manifest lists nothing",
+        ));
     }
     findings
 }
@@ -391,37 +459,67 @@ fn check_times(sealed: &Sealed, terms: &Terms) -> Vec<Finding> {
     let (manifest, signed_at) = (&sealed.manifest, sealed.signature.signed_at);
     let mut findings = Vec::new();
     let mut found = |code: &'static Code, text: String| findings.push(Finding::new(code, text));
-    let latest = terms.now.plus_seconds(i64::try_from(terms.clock_skew_seconds).unwrap_or(i64::MAX));
+    let latest = terms
+        .now
+        .plus_seconds(i64::try_from(terms.clock_skew_seconds).unwrap_or(i64::MAX));
     if signed_at < manifest.created_at {
-        found(&codes::TIME_REVERSED, "`signed_at` is before `created_at`".into());
+        found(
+            &codes::TIME_REVERSED,
+            "`signed_at` is before `created_at`".into(),
+        );
     }
-    for (field, time) in [("created_at", manifest.created_at), ("signed_at", signed_at)] {
+    for (field, time) in [
+        ("created_at", manifest.created_at),
+        ("signed_at", signed_at),
+    ] {
         if time > latest {
             let time = time.to_seconds_string();
-            found(&codes::TIME_FUTURE, format!("`{field}` is {time}, in the future"));
+            found(
+                &codes::TIME_FUTURE,
+                format!("`{field}` is {time}, in the future"),
+            );
         }
     }
     if let Some(expires_at) = manifest.expires_at
         && terms.now > expires_at
     {
-        found(&codes::TIME_EXPIRED, format!("expired at {}", expires_at.to_seconds_string()));
+        found(
+            &codes::TIME_EXPIRED,
+            format!("expired at {}", expires_at.to_seconds_string()),
+        );
     }
     if let Some(days) = terms.age_days_max {
         let age_days = (terms.now.unix_seconds() - signed_at.unix_seconds()) / 86_400;
         if age_days >= i64::try_from(days).unwrap_or(i64::MAX) {
-            let text = format!("signed {} ago, the policy allows {days}", units::count(age_days.unsigned_abs(), "day"));
+            let text = format!(
+                "signed {} ago, the policy allows {days}",
+                units::count(age_days.unsigned_abs(), "day")
+            );
             found(&codes::TIME_TOO_OLD, text);
         }
     }
     let (subject, sequence) = (&manifest.subject, manifest.sequence);
     if let Some(asked) = terms.subject.as_ref().filter(|asked| *asked != subject) {
-        found(&codes::REPLAY_OTHER_SUBJECT, format!("the manifest is about `{subject}`, `{asked}` was asked for"));
+        found(
+            &codes::REPLAY_OTHER_SUBJECT,
+            format!("the manifest is about `{subject}`, `{asked}` was asked for"),
+        );
     }
     if let Some(least) = terms.sequence_min.filter(|least| sequence < *least) {
-        found(&codes::REPLAY_OLD_SEQUENCE, format!("sequence {sequence}, at least {least} was asked for"));
+        found(
+            &codes::REPLAY_OLD_SEQUENCE,
+            format!("sequence {sequence}, at least {least} was asked for"),
+        );
     }
-    if let Some(highest) = terms.sequences.highest(subject).filter(|highest| sequence < *highest) {
-        found(&codes::REPLAY_OLD_SEQUENCE, format!("sequence {sequence} of `{subject}`, {highest} was seen before"));
+    if let Some(highest) = terms
+        .sequences
+        .highest(subject)
+        .filter(|highest| sequence < *highest)
+    {
+        found(
+            &codes::REPLAY_OLD_SEQUENCE,
+            format!("sequence {sequence} of `{subject}`, {highest} was seen before"),
+        );
     }
     findings
 }
@@ -442,7 +540,11 @@ fn check_output(
     if manifest.inventory.get(&path).is_some() {
         return Err(VerifyError::OutputListed(shown(output)));
     }
-    let known = manifest.options.exempt.iter().any(|exempt| path.is_within(exempt));
+    let known = manifest
+        .options
+        .exempt
+        .iter()
+        .any(|exempt| path.is_within(exempt));
     let text = "the report lies inside the signed tree, which does not exempt it";
     Ok((!known).then(|| Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output))))
 }
@@ -467,7 +569,10 @@ struct Located {
 }
 
 /// Finds the root, from what the user says or else from what was signed.
-fn locate((path, input_dir): (&Path, Option<&Path>), manifest: &Manifest) -> Result<Located, Finding> {
+fn locate(
+    (path, input_dir): (&Path, Option<&Path>),
+    manifest: &Manifest,
+) -> Result<Located, Finding> {
     let directory = files::parent_of(path);
     let root = match (input_dir, manifest.root) {
         (Some(root), _) => root.to_owned(),
@@ -481,7 +586,10 @@ fn locate((path, input_dir): (&Path, Option<&Path>), manifest: &Manifest) -> Res
             return Err(Finding::new(&codes::MANIFEST_ROOT_UNKNOWN, text));
         }
     };
-    Ok(Located { own_path: path_within(&root, path), root })
+    Ok(Located {
+        own_path: path_within(&root, path),
+        root,
+    })
 }
 
 fn count_problems(problems: &[inventory::Problem], counters: &mut Counters) {
@@ -494,7 +602,11 @@ fn count_problems(problems: &[inventory::Problem], counters: &mut Counters) {
 }
 
 /// The differences as findings. What could not be read is not also called missing.
-fn compare(expected: &Inventory, taken: &inventory::Taken, (root, counters): (&str, &mut Counters)) -> Vec<Finding> {
+fn compare(
+    expected: &Inventory,
+    taken: &inventory::Taken,
+    (root, counters): (&str, &mut Counters),
+) -> Vec<Finding> {
     let unknown = |path: &RelPath| {
         taken.problems.iter().any(|problem| match &problem.path {
             Some(problem) => path.is_within(problem),
@@ -514,13 +626,26 @@ fn compare(expected: &Inventory, taken: &inventory::Taken, (root, counters): (&s
             continue;
         }
         let (counter, code, text) = match change.kind {
-            ChangeKind::Modified => {
-                (&mut counters.modified, &codes::FILE_MODIFIED, modified_text(expected, taken, change.path))
-            }
-            ChangeKind::Missing => (&mut counters.missing, &codes::FILE_MISSING, "signed, and not there".into()),
+            ChangeKind::Modified => (
+                &mut counters.modified,
+                &codes::FILE_MODIFIED,
+                modified_text(expected, taken, change.path),
+            ),
+            ChangeKind::Missing => (
+                &mut counters.missing,
+                &codes::FILE_MISSING,
+                "signed, and not there".into(),
+            ),
             ChangeKind::Unlisted => {
-                let kind = taken.inventory.get(change.path).map_or("entry", |entry| entry.kind().name());
-                (&mut counters.unlisted, &codes::FILE_UNLISTED, format!("{kind} that was not signed"))
+                let kind = taken
+                    .inventory
+                    .get(change.path)
+                    .map_or("entry", |entry| entry.kind().name());
+                (
+                    &mut counters.unlisted,
+                    &codes::FILE_UNLISTED,
+                    format!("{kind} that was not signed"),
+                )
             }
             ChangeKind::TypeChanged { expected, found } => (
                 &mut counters.type_changed,
@@ -542,11 +667,20 @@ fn compare(expected: &Inventory, taken: &inventory::Taken, (root, counters): (&s
 
 fn modified_text(expected: &Inventory, taken: &inventory::Taken, path: &RelPath) -> String {
     match (expected.get(path), taken.inventory.get(path)) {
-        (Some(Entry::File(signed)), Some(Entry::File(found))) if signed.size_bytes == found.size_bytes => {
-            format!("content changed: SHA-256 was {}…, is {}…", short(&signed.sha256), short(&found.sha256))
+        (Some(Entry::File(signed)), Some(Entry::File(found)))
+            if signed.size_bytes == found.size_bytes =>
+        {
+            format!(
+                "content changed: SHA-256 was {}…, is {}…",
+                short(&signed.sha256),
+                short(&found.sha256)
+            )
         }
         (Some(Entry::File(signed)), Some(Entry::File(found))) => {
-            format!("content changed: was {} bytes, is {}", signed.size_bytes, found.size_bytes)
+            format!(
+                "content changed: was {} bytes, is {}",
+                signed.size_bytes, found.size_bytes
+            )
         }
         _ => "the link points elsewhere".into(),
     }

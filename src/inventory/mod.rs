@@ -216,14 +216,20 @@ impl Inventory {
     /// The part whose paths a pattern matches, or lie in a directory that one matches.
     pub fn filtered(&self, only: &Globs) -> Self {
         let matching = self.entries.iter().filter(|(path, _)| only.excludes(path));
-        Self { entries: matching.cloned().collect() }
+        Self {
+            entries: matching.cloned().collect(),
+        }
     }
 
     /// The same tree with no time after `latest_seconds` (Unix seconds).
     pub fn with_times_at_most(mut self, latest_seconds: u64) -> Self {
         for (_, entry) in &mut self.entries {
-            if let Entry::File(File { modified_seconds, .. })
-            | Entry::Symlink(Symlink { modified_seconds, .. }) = entry
+            if let Entry::File(File {
+                modified_seconds, ..
+            })
+            | Entry::Symlink(Symlink {
+                modified_seconds, ..
+            }) = entry
             {
                 *modified_seconds = latest_seconds.min(*modified_seconds);
             }

@@ -81,15 +81,19 @@ pub fn query(query: &Query<'_>) -> Result<Zeroizing<Vec<u8>>, QueryError> {
     let (program, arguments) = query.argv.split_first().ok_or(QueryError::Empty)?;
     let program = program.clone();
     let mut command = Command::new(&program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     // A group of its own, so that what it starts ends with it.
     command.process_group(0);
     for name in query.hidden {
         command.env_remove(name);
     }
-    let mut child = command
-        .spawn()
-        .map_err(|source| QueryError::Start { program: program.clone(), source })?;
+    let mut child = command.spawn().map_err(|source| QueryError::Start {
+        program: program.clone(),
+        source,
+    })?;
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
         let limit = query.bytes_max.saturating_add(1);
@@ -105,7 +109,10 @@ pub fn query(query: &Query<'_>) -> Result<Zeroizing<Vec<u8>>, QueryError> {
     let too_long = matches!(&answer, Ok(Ok(bytes)) if bytes.len() as u64 > query.bytes_max);
     if too_long {
         end(&mut child);
-        return Err(QueryError::TooLong { program, bytes_max: query.bytes_max });
+        return Err(QueryError::TooLong {
+            program,
+            bytes_max: query.bytes_max,
+        });
     }
     let status = match answer.is_ok() {
         true => wait_until(&mut child, deadline),
@@ -113,9 +120,15 @@ pub fn query(query: &Query<'_>) -> Result<Zeroizing<Vec<u8>>, QueryError> {
     };
     let (Ok(read), Some(status)) = (answer, status) else {
         end(&mut child);
-        return Err(QueryError::TimedOut { program, timeout: query.timeout });
+        return Err(QueryError::TimedOut {
+            program,
+            timeout: query.timeout,
+        });
     };
-    let bytes = read.map_err(|source| QueryError::Read { program: program.clone(), source })?;
+    let bytes = read.map_err(|source| QueryError::Read {
+        program: program.clone(),
+        source,
+    })?;
     match status.success() {
         true => Ok(bytes),
         false => Err(QueryError::Failed { program, status }),
@@ -150,7 +163,8 @@ pub fn forbid_dumps() {
     #[cfg(target_os = "linux")]
     {
         // Refused only by sandboxes that forbid dumps themselves.
-        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        let _ =
+            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     }
 }
 
@@ -162,23 +176,45 @@ mod tests {
     fn ask(script: &str) -> Result<Zeroizing<Vec<u8>>, QueryError> {
         let argv = ["/bin/sh", "-c", script].map(String::from);
         let hidden = ["PATH".into()];
-        query(&Query { argv: &argv, hidden: &hidden, timeout: Duration::from_millis(400), bytes_max: 100 })
+        query(&Query {
+            argv: &argv,
+            hidden: &hidden,
+            timeout: Duration::from_millis(400),
+            bytes_max: 100,
+        })
     }
 
     #[test]
     fn gives_what_the_command_prints_and_hides_variables_from_it() {
         assert_eq!(&**ask("echo answer").unwrap(), b"answer\n");
         // A shell without PATH sets its own default but does not export it.
-        assert_eq!(&**ask("/usr/bin/env | /usr/bin/grep -c ^PATH=; true").unwrap(), b"0\n");
+        assert_eq!(
+            &**ask("/usr/bin/env | /usr/bin/grep -c ^PATH=; true").unwrap(),
+            b"0\n"
+        );
     }
 
     #[test]
     fn says_what_went_wrong_and_never_waits_longer_than_agreed() {
         assert!(matches!(ask("exit 3"), Err(QueryError::Failed { .. })));
-        assert!(matches!(ask("echo secret; exec sleep 60"), Err(QueryError::TimedOut { .. })));
-        assert!(matches!(ask("sleep 60 & exec sleep 60"), Err(QueryError::TimedOut { .. })));
-        assert!(matches!(ask("while :; do echo xxxxxxxxxx; done"), Err(QueryError::TooLong { .. })));
-        let none = query(&Query { argv: &["/none/such".into()], hidden: &[], timeout: Duration::from_secs(1), bytes_max: 1 });
+        assert!(matches!(
+            ask("echo secret; exec sleep 60"),
+            Err(QueryError::TimedOut { .. })
+        ));
+        assert!(matches!(
+            ask("sleep 60 & exec sleep 60"),
+            Err(QueryError::TimedOut { .. })
+        ));
+        assert!(matches!(
+            ask("while :; do echo xxxxxxxxxx; done"),
+            Err(QueryError::TooLong { .. })
+        ));
+        let none = query(&Query {
+            argv: &["/none/such".into()],
+            hidden: &[],
+            timeout: Duration::from_secs(1),
+            bytes_max: 1,
+        });
         assert!(matches!(none, Err(QueryError::Start { .. })));
     }
 }
