@@ -8,7 +8,7 @@ use super::{audit, sign, tool, verify};
 
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
 #[derive(Debug, Parser)]
-#[command(name = "agp", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "agp", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 good, 1 no, 2 could not answer, 18 performance regression, 19 policy violation."
 )]

@@ -91,10 +91,7 @@ impl Printer {
 
     /// Prints findings of a command that could not answer, on stderr.
     pub fn failure(&self, findings: &[Finding]) {
-        let text: String = findings
-            .iter()
-            .map(|finding| error_block(finding))
-            .collect();
+        let text: String = findings.iter().map(error_block).collect();
         self.say(&text);
     }
 

@@ -268,18 +268,21 @@ fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
     }
     findings.sort();
     findings.dedup_by(|right, left| right.code == &codes::KEY_WEAK && right == left);
-    let what = match &manifests[..] {
-        [only] => format!(
-            "`{}` as `{}` number {}, key {}",
-            only.root, only.subject, only.sequence, only.key_id
-        ),
-        _ => units::count(summary.manifests, "tree"),
-    };
-    let headline = format!(
-        "signed {what}: {}, {}",
+    let counts = format!(
+        "{}, {}",
         units::count(summary.files, "file"),
         units::bytes(summary.size_bytes)
     );
+    let headline = match &manifests[..] {
+        [only] => format!(
+            "signed `{}`: {counts}; subject `{}`, number {}, key {}",
+            only.root, only.subject, only.sequence, only.key_id
+        ),
+        _ => format!(
+            "signed {}: {counts}",
+            units::count(summary.manifests, "tree")
+        ),
+    };
     let body = SignBody { summary, manifests };
     Report::new("sign", headline, findings)
         .with_body(&body)

@@ -127,11 +127,23 @@ pub(super) fn interrupted() -> Failure {
     }
 }
 
-/// Refuses a command line that does not parse.
-pub(super) fn refuse(global: &Global, verb: &str, message: &str) -> u8 {
+/// Refuses a command line that does not parse. clap's text is the message, a blank line, and then
+/// the usage, which serves as the hint.
+pub(super) fn refuse(global: &Global, verb: &str, text: &str) -> u8 {
     let run = Run::begin(global, verb.to_owned(), global.output.is_some());
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    run.end(Err(Failure::because(Kind::Usage, message)), None)
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut failure = Failure::because(Kind::Usage, words(message));
+    if !rest.is_empty() {
+        let lines: Vec<String> = rest
+            .lines()
+            .map(words)
+            .filter(|line| !line.is_empty())
+            .collect();
+        failure = failure.with_hint(lines.join("; "));
+    }
+    run.end(Err(failure), None)
 }
 
 /// Runs a parsed command line to its exit code.
@@ -237,8 +249,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
             Err(error) => run.warnings.push(unrecorded(error)),
         }
     }
-    let code = run.end(result, head);
-    code
+    run.end(result, head)
 }
 
 fn unrecorded(error: anyhow::Error) -> Finding {

@@ -1,1 +1,20 @@
-//! t
+//! The integration tests: the binary as its users meet it, and the house's own rules.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may stop at the first surprise, and says what it skips"
+)]
+
+mod audit;
+mod docs_in_step;
+mod faults_files;
+mod faults_manifest;
+mod faults_paths;
+mod harness;
+mod interrupted;
+mod keys_and_policy;
+mod outputs;
+mod sign_verify;
+mod tidy;
