@@ -151,7 +151,7 @@ def unspell(text, escaped):
     if escaped and b"\\" in raw:
         raw = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", raw)
     spelling, needed = spell(raw)
-    if spelling != text or (needed and not escaped):
+    if spelling != text:  # also where a backslash stands in what is not escaped
         raise CannotTell("malformed: path_encoding")
     return raw, needed
 

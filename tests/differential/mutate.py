@@ -805,15 +805,12 @@ def bad_text(case):
     """A string of the right type outside its field's grammar."""
     rng = case.rng
     holder, key, where = any_field(case, lambda value: isinstance(value, str) or value is None)
-    if key not in BAD_TEXTS and key not in GRAMMAR_OF and key != "symlink_target" or is_name_map(where):
+    if key not in BAD_TEXTS and key not in GRAMMAR_OF or is_name_map(where):
         raise Unfit
     if key == "algorithm" and where == ("signature",):
         raise Unfit
-    if key == "symlink_target":
-        holder[key] = rng.choice(("", "a\u0000b"))
-    else:
-        bad = rng.choice(BAD_TEXTS[GRAMMAR_OF.get(key, key)])
-        holder[key] = bad(holder[key] or "0" * 64) if callable(bad) else bad
+    bad = rng.choice(BAD_TEXTS[GRAMMAR_OF.get(key, key)])
+    holder[key] = bad(holder[key] or "0" * 64) if callable(bad) else bad
     case.maybe_reseal(where + (key,))
     return "2"
 
@@ -1095,17 +1092,21 @@ def bad_escape(case):
     return "2"
 
 
-def bad_target_escape(case):
+def bad_target(case):
+    """A target that is no target or has a second spelling, in an entry that otherwise fits it."""
     rng = case.rng
     entry, name = case.entry(case.pick("symlink"))
     target, escaped = entry["symlink_target"], "path_encoding" in entry
-    if escaped and "\\" in name:
-        choices = (target + "\\", target + "\\x41", target + "\\xE9", target + "\\x00", target + "\\xc3\\xa9")
-    elif escaped:
-        choices = (target + "\\x41", target + "\\xE9", "plain", target + "\\")
+    choices = {"": b"", "a\0b": b"a\0b"}
+    if escaped:
+        choices.update({"\\x41": b"A", "\\xE9": b"\xe9", "\\xc3\\xa9": b"\xc3\xa9", "x\\": b"x\\", "\\xff\\x00": b"\xff\0", "\\xff\\y": b"\xff\\y"})
+        if "\\" not in name:
+            choices["plain"] = b"plain"  # then nothing needs the flag
     else:
-        choices = (target + "\\", target + "\\\\", target + "\\xff")
-    entry["symlink_target"] = rng.choice(choices)
+        choices.update({"a\\b": b"a\\b", "a\\\\b": b"a\\b", "\\xff": b"\xff"})
+    spelling = rng.choice(sorted(choices))
+    raw = choices[spelling]
+    entry.update(symlink_target=spelling, size_bytes=len(raw), checksum_sha256=sha256(raw))
     case.maybe_reseal()
     return "2"
 
@@ -1243,7 +1244,7 @@ MUTATIONS = (
     (drop_field, 30), (null_field, 30), (other_type, 40), (bad_number, 40), (duplicate_key, 50), (unknown_field, 30), (bad_text, 60),
     (sequence_zero, 3), (lone_surrogate, 15), (valid_but_unsigned, 50), (order_of_arrays, 8),
     (wrong_counts, 20), (wrong_times, 20), (wrong_entry, 40), (contradiction, 60), (bad_path, 30), (bad_option, 20), (literal_in_option, 20),
-    (bad_escape, 40), (bad_target_escape, 12), (wrong_field_for_type, 15), (kind_in_manifest, 10),
+    (bad_escape, 40), (bad_target, 25), (wrong_field_for_type, 15), (kind_in_manifest, 10),
     (wrong_signature, 40), (unsigned_tree_of_another, 10), (legacy, 4), (null_root, 6), (wrong_root, 8), (empty_inventory, 4), (two_wrongs, 40),
 )
 FUNCTIONS = [mutation for mutation, _ in MUTATIONS]
