@@ -158,11 +158,13 @@ def content_hash(document):
 
 
 def component_matches(glob, name):
-    if not glob:
-        return not name
-    if glob[:1] == b"*":
-        return component_matches(glob[1:], name) or (name != b"" and component_matches(glob, name[1:]))
-    return name != b"" and glob[:1] in (b"?", name[:1]) and component_matches(glob[1:], name[1:])
+    places = {0}  # how far in the name what came of the glob can reach
+    for char in glob:
+        if char == ord("*"):
+            places = set(range(min(places), len(name) + 1)) if places else places
+        else:
+            places = {place + 1 for place in places if place < len(name) and char in (ord("?"), name[place])}
+    return len(name) in places
 
 
 def glob_matches(globs, parts):
