@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use super::cache::Record;
 use super::read::{Reader, Recording, Source, Stamp, Stop, Tally, mode_of};
-use super::walk::{Skipped, Walked, open, walk};
+use super::walk::{Folder, Skipped, Walked, open, walk};
 use super::{Cache, Entry, Inventory, Kind, Problem, Request, TakeError, settle};
 use crate::base::beneath::Root;
-use crate::base::clock;
+use crate::base::clock::{self, Timestamp};
 use crate::base::relpath::RelPath;
 
 /// Names handed over at a time: few enough to share the work out evenly.
@@ -55,6 +55,15 @@ pub struct CacheUse {
 /// # Errors
 /// The root cannot be opened, or the request was interrupted. Anything below is a [`Problem`].
 pub fn take(request: &Request<'_>, cache: Option<&mut Cache<'_>>) -> Result<Taken, TakeError> {
+    take_at(clock::now(), request, cache)
+}
+
+/// As [`take`], begun at `started`: what is younger than two seconds then is not settled.
+fn take_at(
+    started: Timestamp,
+    request: &Request<'_>,
+    cache: Option<&mut Cache<'_>>,
+) -> Result<Taken, TakeError> {
     let root = open(request)?;
     let (known, records) = match &cache {
         Some(cache) => (&cache.records[..], Recording::On),
@@ -66,7 +75,7 @@ pub fn take(request: &Request<'_>, cache: Option<&mut Cache<'_>>) -> Result<Take
             &Source {
                 root: &root,
                 progress: request.progress,
-                started: clock::now(),
+                started,
                 known,
                 records,
                 lottery: RandomState::new(),
@@ -245,7 +254,7 @@ fn finish(
         problems,
         skipped: walked.skipped,
         hashed_bytes: tally.hashed_bytes,
-        cache: super::CacheUse {
+        cache: CacheUse {
             reused: tally.reused,
             rechecked: tally.rechecked,
             lied,
@@ -256,10 +265,10 @@ fn finish(
 
 fn name_changes(
     place: (&Request<'_>, &Root),
-    doubtful: &[super::walk::Folder],
+    doubtful: &[Folder],
     found: (&[(RelPath, Entry)], &[Problem]),
 ) -> Vec<Problem> {
-    let compare = |folder: &super::walk::Folder| match folder.compare_names(place, found) {
+    let compare = |folder: &Folder| match folder.compare_names(place, found) {
         Ok(changes) => changes,
         Err(problem) => vec![problem],
     };
