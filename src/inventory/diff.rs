@@ -187,7 +187,8 @@ mod tests {
                     _ => {}
                 }
             }
-            prop_assert_eq!(diff(&one, &Inventory::from_entries(later).unwrap()), vec![]);
+            let later = Inventory::from_entries(later).unwrap();
+            prop_assert_eq!(diff(&one, &later), vec![]);
         }
 
         #[test]
