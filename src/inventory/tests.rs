@@ -359,7 +359,11 @@ fn a_file_written_to_all_the_while_is_unstable_and_the_rest_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("still"), "still").unwrap();
     let growing = folder.path().join("growing");
-    fs::write(&growing, vec![1; 8 << 20]).unwrap();
+    // Long enough for the writer to have a turn in every try, however busy the machine.
+    fs::File::create(&growing)
+        .unwrap()
+        .set_len(192 << 20)
+        .unwrap();
     let stop = AtomicBool::new(false);
     let found = std::thread::scope(|scope| {
         scope.spawn(|| {
