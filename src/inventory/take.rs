@@ -287,18 +287,25 @@ mod tests {
     use super::*;
     use crate::base::digest::Digest;
 
-    /// Walks, lets `meanwhile` change the tree, reads, lets `later` change it again, and finishes.
-    fn take_while(root: &Path, meanwhile: impl Fn(), later: impl Fn()) -> Taken {
+    /// Begins at `started`, walks, lets `meanwhile` change the tree, reads, lets `afterwards` change it again, and finishes.
+    fn take_while(
+        (started, root): (Timestamp, &Path),
+        meanwhile: impl Fn(),
+        afterwards: impl Fn(),
+    ) -> Taken {
         let plain = Plain::new();
         let request = plain.of(root);
         let held = open(&request).unwrap();
-        let source = source(&request, &held);
+        let source = Source {
+            started,
+            ..source(&request, &held)
+        };
         let mut names = Vec::new();
         let walked = walk(&request, &held, |path, kind| names.push((path, kind))).unwrap();
         meanwhile();
         let gathered = Mutex::new(Gathered::default());
         work(&source, names, &gathered);
-        later();
+        afterwards();
         finish((&request, &source), walked, gathered.into_inner().unwrap()).0
     }
 
@@ -341,29 +348,64 @@ mod tests {
     #[test]
     fn a_tree_that_holds_still_has_no_problem() {
         let folder = tree();
-        let taken = take_while(folder.path(), || {}, || {});
+        let taken = take_while((clock::now(), folder.path()), || {}, || {});
         assert_eq!((taken.inventory.len(), unstable(&taken)), (6, vec![]));
     }
 
     #[test]
     fn names_that_come_and_go_during_the_walk_are_unstable() {
-        let folder = tree();
-        let at = |name: &str| folder.path().join(name);
-        let come = || {
-            fs::write(at("d/new"), "").unwrap();
-            fs::create_dir(at("new-directory")).unwrap();
-            fs::remove_file(at("d/two")).unwrap();
-        };
-        let taken = take_while(folder.path(), || {}, come);
-        assert_eq!(unstable(&taken), ["d/new", "d/two", "new-directory"]);
+        // Whether a directory is young enough to be listed again at any rate, or changed visibly.
+        for started in [clock::now(), later()] {
+            let folder = tree();
+            let at = |name: &str| folder.path().join(name);
+            let come = || {
+                fs::write(at("d/new"), "").unwrap();
+                fs::create_dir(at("new-directory")).unwrap();
+                fs::remove_file(at("d/two")).unwrap();
+            };
+            let taken = take_while((started, folder.path()), || {}, come);
+            assert_eq!(unstable(&taken), ["d/new", "d/two", "new-directory"]);
 
-        let go = || {
-            fs::remove_file(at("four")).unwrap();
-            fs::remove_dir_all(at("e")).unwrap();
-        };
-        let taken = take_while(folder.path(), go, || {});
-        assert_eq!(unstable(&taken), ["e", "e/three", "four"]);
-        assert!(taken.inventory.get(&path("d/one")).is_some());
+            let go = || {
+                fs::remove_file(at("four")).unwrap();
+                fs::remove_dir_all(at("e")).unwrap();
+            };
+            let taken = take_while((started, folder.path()), go, || {});
+            assert_eq!(unstable(&taken), ["e", "e/three", "four"]);
+            assert!(taken.inventory.get(&path("d/one")).is_some());
+        }
+    }
+
+    #[test]
+    fn a_young_directory_is_listed_again_even_if_its_times_hide_a_change() {
+        let folder = tree();
+        let plain = Plain::new();
+        let request = plain.of(folder.path());
+        let held = open(&request).unwrap();
+        let source = source(&request, &held);
+        let mut walked = walk(&request, &held, |_, _| {}).unwrap();
+        fs::write(folder.path().join("d/new"), "").unwrap();
+        // What a file system with coarse times would have said before.
+        for folder in &mut walked.folders {
+            folder.stamp = Stamp::of(&folder.stat(&held).unwrap());
+        }
+        let taken = finish((&request, &source), walked, Gathered::default()).0;
+        assert!(unstable(&taken).contains(&"d/new".to_owned()));
+    }
+
+    #[test]
+    fn a_directory_replaced_between_two_of_its_files_is_opened_anew() {
+        let folder = tree();
+        let plain = Plain::new();
+        let request = plain.of(folder.path());
+        let held = open(&request).unwrap();
+        let source = source(&request, &held);
+        let mut reader = Reader::new(&source, u64::MAX);
+        assert!(reader.read(&path("d/one"), Kind::File).is_ok());
+        fs::rename(folder.path().join("d"), folder.path().join("away")).unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        fs::write(folder.path().join("d/late"), "late").unwrap();
+        assert!(reader.read(&path("d/late"), Kind::File).is_ok());
     }
 
     #[test]
@@ -372,7 +414,10 @@ mod tests {
         fs::write(outside.path().join("one"), "secret").unwrap();
         let folder = tree();
         let at = |name: &str| folder.path().join(name);
+        fs::write(at("e/five"), "").unwrap();
         let swap = || {
+            fs::remove_file(at("e/five")).unwrap();
+            symlink(outside.path().join("one"), at("e/five")).unwrap();
             fs::rename(at("d"), at("away")).unwrap();
             symlink(outside.path(), at("d")).unwrap();
             fs::remove_file(at("e/three")).unwrap();
@@ -387,10 +432,10 @@ mod tests {
             fs::remove_file(at("four")).unwrap();
             fs::create_dir(at("four")).unwrap();
         };
-        let taken = take_while(folder.path(), swap, || {});
+        let taken = take_while((clock::now(), folder.path()), swap, || {});
         assert_eq!(
             unstable(&taken),
-            ["away", "d", "d/one", "d/two", "e/three", "four"]
+            ["away", "d", "d/one", "d/two", "e/five", "e/three", "four"]
         );
         assert_eq!(taken.inventory.len(), 1);
     }
@@ -410,7 +455,7 @@ mod tests {
                 fs::rename(at(from), at(to)).unwrap();
             }
         };
-        let taken = take_while(folder.path(), replace, || {});
+        let taken = take_while((clock::now(), folder.path()), replace, || {});
         assert_eq!(unstable(&taken), Vec::<String>::new());
         let Some(Entry::File(file)) = taken.inventory.get(&path("four")) else {
             unreachable!()

@@ -296,16 +296,12 @@ fn excluded_and_exempt_paths_are_left_out_with_all_below_and_told() {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    for number in 0..700_usize {
-        let parent = folder
-            .path()
-            .join(format!("d{}/e{}", number % 7, number % 3));
-        fs::create_dir_all(&parent).unwrap();
-        fs::write(
-            parent.join(number.to_string()),
-            number.to_string().repeat(number),
-        )
-        .unwrap();
+    // The same names in each directory, never the same content.
+    let name = |number: usize| format!("d{}/e{}/{}", number % 7, number % 3, number / 21);
+    for number in 0..700 {
+        let file = folder.path().join(name(number));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, number.to_string()).unwrap();
     }
     // Large ones go another way.
     for number in 0..3 {
@@ -321,6 +317,12 @@ fn the_number_of_threads_changes_nothing() {
         unreachable!()
     };
     assert_eq!(large.sha256, Digest::of(&vec![2; (1 << 20) + 1]));
+    for number in 0..700 {
+        let Some(Entry::File(file)) = expected.inventory.get(&path(name(number))) else {
+            unreachable!()
+        };
+        assert_eq!(file.sha256, Digest::of(number.to_string().as_bytes()));
+    }
     for threads in [1, 2, 8] {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -353,37 +355,78 @@ fn progress_counts_everything_once() {
     );
 }
 
-#[test]
-fn a_file_written_to_all_the_while_is_unstable_and_the_rest_is_taken() {
-    use std::io::Write;
+/// Long enough for a writer to have a turn while it is read, however busy the machine.
+const LONG_BYTES: u64 = 48 << 20;
+
+/// Takes an inventory while `change` is called on the file `moving`, as often as `times`.
+fn taken_while_changing(
+    times: usize,
+    change: impl Fn(&fs::File) + Sync,
+) -> (tempfile::TempDir, Taken) {
+    use std::sync::atomic::Ordering::Relaxed;
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("still"), "still").unwrap();
-    let growing = folder.path().join("growing");
-    // Long enough for the writer to have a turn in every try, however busy the machine.
-    fs::File::create(&growing)
-        .unwrap()
-        .set_len(192 << 20)
-        .unwrap();
-    let stop = AtomicBool::new(false);
+    let moving = fs::File::create(folder.path().join("moving")).unwrap();
+    moving.set_len(LONG_BYTES).unwrap();
+    let (plain, stop) = (Plain::new(), AtomicBool::new(false));
     let found = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut file = fs::File::options().append(true).open(&growing).unwrap();
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                file.write_all(b"x").unwrap();
+            // The small file is not what is waited for.
+            while plain.progress.bytes_done.load(Relaxed) < 100 {
+                std::thread::yield_now();
+            }
+            for _ in 0..times {
+                if stop.load(Relaxed) {
+                    break;
+                }
+                change(&moving);
+                std::thread::yield_now();
             }
         });
-        let found = taken(folder.path());
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let found = take(&plain.of(folder.path()), None).unwrap();
+        stop.store(true, Relaxed);
         found
     });
-    assert_eq!(names(&found.inventory), ["still"]);
-    let [problem] = &found.problems[..] else {
-        unreachable!("{:?}", found.problems)
+    (folder, found)
+}
+
+#[test]
+fn a_file_written_to_all_the_while_is_unstable_and_the_rest_is_taken() {
+    use std::os::unix::fs::FileExt;
+    let grow = |file: &fs::File| file.set_len(file.metadata().unwrap().len() + 1).unwrap();
+    let rewrite = |file: &fs::File| file.write_all_at(b"x", 0).unwrap();
+    let chmod = |file: &fs::File| {
+        let mode = 0o600 | (file.metadata().unwrap().permissions().mode() & 0o010 ^ 0o010);
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .unwrap();
     };
-    assert_eq!(
-        (problem.path.clone(), problem.kind),
-        (Some(path("growing")), ProblemKind::Unstable)
-    );
+    let changes: [(&str, &(dyn Fn(&fs::File) + Sync)); 3] = [
+        ("grows", &grow),
+        ("is rewritten", &rewrite),
+        ("changes its mode", &chmod),
+    ];
+    for (how, change) in changes {
+        let (_folder, found) = taken_while_changing(usize::MAX, change);
+        assert_eq!(names(&found.inventory), ["still"], "{how}");
+        let [problem] = &found.problems[..] else {
+            unreachable!("{:?}", found.problems)
+        };
+        let place = (problem.path.clone(), problem.kind);
+        assert_eq!(
+            place,
+            (Some(path("moving")), ProblemKind::Unstable),
+            "{how}"
+        );
+    }
+}
+
+#[test]
+fn a_file_written_to_once_is_read_again() {
+    use std::os::unix::fs::FileExt;
+    let (folder, found) = taken_while_changing(1, |file| file.write_all_at(b"x", 0).unwrap());
+    assert_eq!(found.problems, []);
+    assert!(found.hashed_bytes >= 2 * LONG_BYTES);
+    assert_eq!(found.inventory, taken(folder.path()).inventory);
 }
 
 #[test]
