@@ -400,13 +400,12 @@ fn a_file_written_to_all_the_while_is_unstable_and_the_rest_is_taken() {
         file.set_permissions(fs::Permissions::from_mode(mode))
             .unwrap();
     };
-    let changes: [(&str, &(dyn Fn(&fs::File) + Sync)); 3] = [
-        ("grows", &grow),
-        ("is rewritten", &rewrite),
-        ("changes its mode", &chmod),
-    ];
-    for (how, change) in changes {
-        let (_folder, found) = taken_while_changing(usize::MAX, change);
+    for how in ["grows", "is rewritten", "changes its mode"] {
+        let (_folder, found) = taken_while_changing(usize::MAX, |file| match how {
+            "grows" => grow(file),
+            "is rewritten" => rewrite(file),
+            _ => chmod(file),
+        });
         assert_eq!(names(&found.inventory), ["still"], "{how}");
         let [problem] = &found.problems[..] else {
             unreachable!("{:?}", found.problems)
