@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
 use super::read::Stamp;
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, Hasher};
 use crate::base::files::{self, FileError};
 
 /// Device, inode, size, mtime and ctime seconds (8 bytes each), mtime and ctime nanoseconds
@@ -29,48 +29,38 @@ pub struct Cache<'a> {
     mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES],
     /// Sorted, unique.
     pub(super) records: Vec<Record>,
-    discarded: Option<&'static str>,
+    discarded: Option<String>,
 }
 
 impl<'a> Cache<'a> {
     /// Loads what is known of a tree; nothing the first time, and nothing where the file is not
-    /// as it was written (see [`Cache::discarded`]). `mac` is keyed and has a domain of its own.
-    ///
-    /// # Errors
-    /// The root cannot be resolved, or a cache file is there and cannot be read.
-    pub fn load(
-        directory: &Path,
-        root: &Path,
-        mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES],
-    ) -> Result<Self, FileError> {
+    /// as it was written (see [`Cache::discarded`]). `mac` is keyed, and its domain is this cache.
+    pub fn load(directory: &Path, root: &Path, mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES]) -> Self {
         use std::os::unix::ffi::OsStrExt;
-        let canonical = root
-            .canonicalize()
-            .map_err(FileError::at("resolve", root))?;
+        // What cannot be resolved cannot be walked either, which the walk will say.
+        let canonical = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let name = Digest::of(canonical.as_os_str().as_bytes()).to_string();
         let path = directory.join(format!("{}.digests", &name[..32]));
-        let (records, discarded) = match files::read_bounded(&path, FILE_BYTES_MAX) {
-            Ok(bytes) => match parse(&bytes, mac) {
-                Ok(records) => (records, None),
-                Err(reason) => (Vec::new(), Some(reason)),
-            },
-            Err(error) => match error.source.kind() {
-                std::io::ErrorKind::NotFound => (Vec::new(), None),
-                std::io::ErrorKind::FileTooLarge => (Vec::new(), Some("it is too large")),
-                _ => return Err(error),
-            },
+        let loaded = match files::read_bounded(&path, FILE_BYTES_MAX) {
+            Ok(bytes) => parse(&bytes, mac).map_err(str::to_owned),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error.source.to_string()),
         };
-        Ok(Self {
+        let (records, discarded) = match loaded {
+            Ok(records) => (records, None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        Self {
             path,
             mac,
             records,
             discarded,
-        })
+        }
     }
 
     /// Why the file that was there is ignored; a lower-case fragment.
-    pub fn discarded(&self) -> Option<&'static str> {
-        self.discarded
+    pub fn discarded(&self) -> Option<&str> {
+        self.discarded.as_deref()
     }
 
     /// How many digests are known.
@@ -97,13 +87,13 @@ impl<'a> Cache<'a> {
     /// What the system says; then the old file still stands.
     pub fn save(&self) -> Result<(), FileError> {
         files::create_private_directory(files::parent_of(&self.path))?;
-        let mut bytes =
-            Vec::with_capacity(MAGIC.len() + size_of_val(&self.records[..]) + MAC_BYTES);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(self.records.as_flattened());
-        let mac = (self.mac)(&bytes);
-        bytes.extend_from_slice(&mac);
-        files::write_atomic(&self.path, 0o600, |out| out.write_all(&bytes))
+        let records = self.records.as_flattened();
+        let tag = (self.mac)(&covered(records).0);
+        files::write_atomic(&self.path, 0o600, |out| {
+            out.write_all(MAGIC)?;
+            out.write_all(records)?;
+            out.write_all(&tag)
+        })
     }
 }
 
@@ -117,19 +107,28 @@ fn parse(
     bytes: &[u8],
     mac: &dyn Fn(&[u8]) -> [u8; MAC_BYTES],
 ) -> Result<Vec<Record>, &'static str> {
-    let Some((covered, tag)) = bytes.split_last_chunk::<MAC_BYTES>() else {
+    let Some((bytes, tag)) = bytes.split_last_chunk::<MAC_BYTES>() else {
         return Err("it is too short");
     };
-    let Some(body) = covered.strip_prefix(MAGIC) else {
+    let Some(records) = bytes.strip_prefix(MAGIC) else {
         return Err("it is not a cache of this version");
     };
-    if !bool::from(mac(covered).ct_eq(tag)) {
+    if !bool::from(mac(&covered(records).0).ct_eq(tag)) {
         return Err("its authentication code is not good: another key, or it was changed");
     }
-    match body.as_chunks() {
+    match records.as_chunks() {
         (records, []) => Ok(records.to_vec()),
         _ => Err("it has half a record"),
     }
+}
+
+/// What the MAC covers: a digest of all that stands before it, so that a large cache needs no
+/// second copy in memory.
+fn covered(records: &[u8]) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update(MAGIC);
+    hasher.update(records);
+    hasher.finish()
 }
 
 /// The part of a record that identifies a state.

@@ -316,3 +316,6 @@ fn settle(problems: &mut Vec<Problem>) {
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     problems.dedup_by(|later, first| later.path.cmp(&first.path) == Ordering::Equal);
 }
+
+#[cfg(test)]
+mod tests;

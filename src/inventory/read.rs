@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
         Self {
             source,
             folder: Folder::default(),
-            buffer: vec![0; BUFFER_BYTES],
+            buffer: Vec::new(),
             size_bytes_max,
             tally: Tally::default(),
         }
@@ -237,6 +237,8 @@ impl<'a> Reader<'a> {
         if size > self.size_bytes_max {
             return Err(Stop::Large(size));
         }
+        // A walk that reuses every digest needs no buffer.
+        self.buffer.resize(BUFFER_BYTES, 0);
         let mut hasher = Hasher::default();
         let mut done = 0;
         loop {
