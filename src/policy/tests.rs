@@ -453,7 +453,7 @@ fn hostile_files_are_clear_errors() {
             b"{\"audit\": \"\\ud800\"}",
             "1:18 unexpected end of hex escape",
         ),
-        (deep.as_bytes(), "1:138 nested deeper than 128 levels"),
+        (deep.as_bytes(), "1:139 nested deeper than 128 levels"),
         (
             &b"[".repeat(200_000),
             "1:200000 the file ends in the middle of a value",
