@@ -107,8 +107,13 @@ struct Checker {
 }
 
 impl Checker {
+    /// Whether no further problem is told, so that looking for more is a waste.
+    fn is_full(&self) -> bool {
+        self.problems.len() >= PROBLEMS_MAX
+    }
+
     fn note(&mut self, offset: usize, message: String, hint: Option<String>) {
-        if self.problems.len() < PROBLEMS_MAX {
+        if !self.is_full() {
             self.problems.push(Found {
                 offset,
                 pointer: printable(&self.pointer).into_owned(),
@@ -149,6 +154,9 @@ impl Checker {
             }
             Kind::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
+                    if self.is_full() {
+                        return;
+                    }
                     self.below(&index.to_string(), |checker| {
                         checker.node(item, &schema["items"]);
                     });
@@ -162,6 +170,9 @@ impl Checker {
     fn members(&mut self, start: usize, members: &[Member<'_>], schema: &'static Value) {
         let mut seen = HashSet::new();
         for Member { start, key, value } in members {
+            if self.is_full() {
+                return;
+            }
             if !seen.insert(key) {
                 self.note(*start, format!("duplicate key `{}`", quoted(key)), None);
             }
