@@ -125,7 +125,7 @@ def _plain_path(value):
 
 
 def _glob(value):
-    return (_plain_path(value) and not set(value) & set("[]{}!")
+    return (_plain_path(value) and not set(value) & set("[]{}!") and "**/**" not in value
             and all("**" not in part or part == "**" for part in value.split("/")))
 
 
@@ -354,8 +354,13 @@ class Skipped:
 
     def __init__(self, options, own):
         self.exact = {path.encode("utf-8") for path in options["exempt"]} | ({own} if own else set())
-        self.globs = [re.compile(b"".join(map(self._component, glob.encode("utf-8").split(b"/"))))
-                      for glob in options["exclude"]]
+        self.globs = [re.compile(self._pattern(glob.encode("utf-8").split(b"/"))) for glob in options["exclude"]]
+
+    @classmethod
+    def _pattern(cls, parts):
+        # `d/**` is what lies in `d`, not `d` itself.
+        last = b"(?:[^/]+/)+" if parts[-1] == b"**" else cls._component(parts[-1])
+        return b"".join(map(cls._component, parts[:-1])) + last
 
     @staticmethod
     def _component(part):
@@ -543,7 +548,7 @@ def main():
         code, reason, findings = verify(path, secret, options)
         shown = printable(os.fsencode(path))
         if options.json:
-            print(json.dumps({"manifest": shown, "code": code, "reason": reason}))
+            print(json.dumps({"manifest": os.fsencode(path).decode("utf-8", "replace"), "code": code, "reason": reason}))
         else:
             print(code, reason, shown)
             for finding in findings:

@@ -123,6 +123,8 @@ struct Check<'a> {
     newest: Option<(Link, Place)>,
     /// Whether the line before was found bad, so that `previous` after it proves nothing more.
     after_bad: bool,
+    /// How many lines since the newest record are no records: each may have been one.
+    unreadable: u64,
     /// The very last line, where it is no record.
     torn: Option<(Place, String)>,
     start: Option<Start>,
@@ -145,6 +147,7 @@ impl<'a> Check<'a> {
             findings: Vec::new(),
             newest: None,
             after_bad: false,
+            unreadable: 0,
             torn: None,
             start: None,
             keys: Vec::new(),
@@ -169,6 +172,7 @@ impl<'a> Check<'a> {
             Err(reason) => {
                 self.tampered(place, reason);
                 self.after_bad = true;
+                self.unreadable += 1;
             }
         }
     }
@@ -196,6 +200,7 @@ impl<'a> Check<'a> {
             self.tampered(place, problem);
         }
         self.newest = Some((link, place));
+        self.unreadable = 0;
     }
 
     /// Checks a MAC, where there is one and its key is at hand.
@@ -230,7 +235,7 @@ impl<'a> Check<'a> {
         if record.log_id != before.log_id {
             return Some(format!("record {found} belongs to another log"));
         }
-        if found > expected {
+        if found > expected.saturating_add(self.unreadable) {
             let missing = match found - expected {
                 1 => format!("record {expected} is missing"),
                 _ => format!("records {expected} to {} are missing", found - 1),

@@ -36,7 +36,7 @@ pub enum ParseError {
     /// The guide's shape without the fields that make it verifiable.
     #[error("the manifest has the older scripts' shape")]
     Legacy,
-    /// A `manifest_version`, `algorithm` or `signature_version` that this program does not know.
+    /// A `manifest_version` or `algorithm` that this program does not know.
     #[error("`{field}` is `{found}`, this program knows `{known}`")]
     Unsupported {
         /// Which field.
@@ -53,8 +53,9 @@ pub enum ParseError {
 pub(super) struct Parsed {
     /// The manifest with its unchecked signature.
     pub(super) sealed: Sealed,
-    /// What no inventory can hold, so that no MAC can be computed over it: a path that is both
-    /// file and directory, a link whose size or checksum is not its target's.
+    /// What this program would never write, so that it computes no MAC over it: a path that is
+    /// both file and directory, a link whose size or checksum is not its target's, a signature
+    /// that names another algorithm.
     pub(super) contradiction: Option<String>,
 }
 
@@ -472,12 +473,6 @@ impl RawManifest<'_> {
         for (field, found, known) in [
             ("manifest_version", &self.manifest_version, VERSION),
             ("algorithm", &self.algorithm, ALGORITHM),
-            ("signature.algorithm", &signature.algorithm, ALGORITHM),
-            (
-                "signature.signature_version",
-                &signature.signature_version,
-                SIGNATURE_VERSION,
-            ),
         ] {
             if *found != known {
                 let found = found.chars().take(40).collect();
@@ -502,6 +497,10 @@ impl RawManifest<'_> {
         let root = read_root(self.root_relative_to_manifest.as_deref())?;
         let options = self.options.0.resolve()?;
         let mut contradiction = self.file_inventory.contradiction;
+        if signature.algorithm != ALGORITHM || signature.signature_version != SIGNATURE_VERSION {
+            let text = "`signature` names another algorithm than the manifest or this version has";
+            contradiction.get_or_insert_with(|| text.to_owned());
+        }
         let inventory = merge(
             self.file_inventory.entries,
             self.directories.0,

@@ -31,13 +31,7 @@ pub(super) fn take(
     let mut discard = |reason: String| {
         findings.push(Finding::new(&codes::CACHE_DISCARDED, reason).at(place.clone()));
     };
-    let mut cache = match Cache::load(directory, request.root, &mac) {
-        Ok(cache) => cache,
-        Err(error) => {
-            discard(format!("{error}: {}", error.source));
-            return Ok((inventory::take(request, None)?, findings));
-        }
-    };
+    let mut cache = Cache::load(directory, request.root, &mac);
     if let Some(reason) = cache.discarded() {
         discard(reason.to_owned());
     }

@@ -489,11 +489,14 @@ fn check_times(sealed: &Sealed, terms: &Terms) -> Vec<Finding> {
         );
     }
     if let Some(days) = terms.age_days_max {
-        let age_days = (terms.now.unix_seconds() - signed_at.unix_seconds()) / 86_400;
-        if age_days >= i64::try_from(days).unwrap_or(i64::MAX) {
+        let limit_seconds = i64::try_from(days)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(86_400);
+        if terms.now > signed_at.plus_seconds(limit_seconds) {
+            let signed_at = signed_at.to_seconds_string();
             let text = format!(
-                "signed {} ago, the policy allows {days}",
-                units::count(age_days.unsigned_abs(), "day")
+                "signed {signed_at}, the policy allows {}",
+                units::count(days, "day")
             );
             found(&codes::TIME_TOO_OLD, text);
         }

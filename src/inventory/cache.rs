@@ -27,8 +27,8 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 pub struct Cache<'a> {
     path: PathBuf,
     mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES],
-    /// Sorted, unique.
-    pub(super) records: Vec<Record>,
+    /// Whole records, sorted, unique; flat, so that a large file is not copied once more.
+    bytes: Vec<u8>,
     discarded: Option<String>,
 }
 
@@ -42,18 +42,18 @@ impl<'a> Cache<'a> {
         let name = Digest::of(canonical.as_os_str().as_bytes()).to_string();
         let path = directory.join(format!("{}.digests", &name[..32]));
         let loaded = match files::read_bounded(&path, FILE_BYTES_MAX) {
-            Ok(bytes) => parse(&bytes, mac).map_err(str::to_owned),
+            Ok(bytes) => parse(bytes, mac).map_err(str::to_owned),
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error.source.to_string()),
         };
-        let (records, discarded) = match loaded {
-            Ok(records) => (records, None),
+        let (bytes, discarded) = match loaded {
+            Ok(bytes) => (bytes, None),
             Err(reason) => (Vec::new(), Some(reason)),
         };
         Self {
             path,
             mac,
-            records,
+            bytes,
             discarded,
         }
     }
@@ -65,12 +65,12 @@ impl<'a> Cache<'a> {
 
     /// How many digests are known.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.records().len()
     }
 
     /// Whether no digest is known.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Replaces what is known by what the last walk found.
@@ -78,7 +78,12 @@ impl<'a> Cache<'a> {
         // Hard links give one record a name.
         records.sort_unstable();
         records.dedup();
-        self.records = records;
+        self.bytes = records.into_flattened();
+    }
+
+    /// What is known, sorted.
+    pub(super) fn records(&self) -> &[Record] {
+        self.bytes.as_chunks().0
     }
 
     /// Keeps what is known for the next time, in a file of mode 0600; its directory is created.
@@ -87,11 +92,10 @@ impl<'a> Cache<'a> {
     /// What the system says; then the old file still stands.
     pub fn save(&self) -> Result<(), FileError> {
         files::create_private_directory(files::parent_of(&self.path))?;
-        let records = self.records.as_flattened();
-        let tag = (self.mac)(&covered(records).0);
+        let tag = (self.mac)(&covered(&self.bytes).0);
         files::write_atomic(&self.path, 0o600, |out| {
             out.write_all(MAGIC)?;
-            out.write_all(records)?;
+            out.write_all(&self.bytes)?;
             out.write_all(&tag)
         })
     }
@@ -99,27 +103,30 @@ impl<'a> Cache<'a> {
 
 impl std::fmt::Debug for Cache<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Cache({} digests)", self.records.len())
+        write!(out, "Cache({} digests)", self.len())
     }
 }
 
+/// The records of a file's bytes.
 fn parse(
-    bytes: &[u8],
+    mut bytes: Vec<u8>,
     mac: &dyn Fn(&[u8]) -> [u8; MAC_BYTES],
-) -> Result<Vec<Record>, &'static str> {
-    let Some((bytes, tag)) = bytes.split_last_chunk::<MAC_BYTES>() else {
+) -> Result<Vec<u8>, &'static str> {
+    let Some((content, tag)) = bytes.split_last_chunk::<MAC_BYTES>() else {
         return Err("it is too short");
     };
-    let Some(records) = bytes.strip_prefix(MAGIC) else {
+    let Some(records) = content.strip_prefix(MAGIC) else {
         return Err("it is not a cache of this version");
     };
     if !bool::from(mac(&covered(records).0).ct_eq(tag)) {
         return Err("its authentication code is not good: another key, or it was changed");
     }
-    match records.as_chunks() {
-        (records, []) => Ok(records.to_vec()),
-        _ => Err("it has half a record"),
+    if !records.len().is_multiple_of(size_of::<Record>()) {
+        return Err("it has half a record");
     }
+    bytes.truncate(content.len());
+    bytes.drain(..MAGIC.len());
+    Ok(bytes)
 }
 
 /// What the MAC covers: a digest of all that stands before it, so that a large cache needs no

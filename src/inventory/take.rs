@@ -16,7 +16,7 @@ use crate::base::clock::{self, Timestamp};
 use crate::base::relpath::RelPath;
 
 /// Names handed over at a time: few enough to share the work out evenly.
-const BATCH_NAMES: usize = 64;
+const BATCH_NAMES: usize = 128;
 /// Files above this are read last, the largest first, so that no thread ends long after the others.
 const LARGE_BYTES: u64 = 1 << 20;
 
@@ -66,7 +66,7 @@ fn take_at(
 ) -> Result<Taken, TakeError> {
     let root = open(request)?;
     let (known, records) = match &cache {
-        Some(cache) => (&cache.records[..], Recording::On),
+        Some(cache) => (cache.records(), Recording::On),
         None => (&[][..], Recording::Off),
     };
     let attempt = |known| {
@@ -623,9 +623,11 @@ mod tests {
         let honest = take_cached(later(), folder.path(), state.path());
         let directory = state.path().join("cache");
         let mut cache = Cache::load(&directory, folder.path(), &mac);
-        for record in &mut cache.records {
+        let mut records = cache.records().to_vec();
+        for record in &mut records {
             record[79] ^= 1;
         }
+        cache.replace(records);
         cache.save().unwrap();
         let found = take_cached(later(), folder.path(), state.path());
         assert!(found.cache.lied.is_some());

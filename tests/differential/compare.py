@@ -54,10 +54,11 @@ def by_agp(agp, directory, key_file):
     except (ValueError, KeyError, TypeError):
         sys.stderr.buffer.write(done.stdout[-2000:] + done.stderr[-4000:])
         raise SystemExit(2)
-    codes = [item["exit_code"] for item in manifests]
+    code_of = {"pass": 0, "fail": 1, "error": 2}
+    codes = [code_of[item["verdict"]] for item in manifests]
     if codes and done.returncode != max(codes):
         print("agp's exit code is %d and the worst of its manifests %d" % (done.returncode, max(codes)), file=sys.stderr)
-    return {os.path.relpath(item["manifest"], directory): (item["exit_code"], reason_of(item)) for item in manifests}
+    return {os.path.relpath(item["manifest"], directory): (code_of[item["verdict"]], reason_of(item)) for item in manifests}
 
 
 def reason_of(item):
