@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::fs;
-use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::Value;
