@@ -4,14 +4,26 @@
 
 use std::fs;
 
-use crate::report::ResourceUsage;
+/// What a process has used; `None` where this system does not say.
+pub struct Usage {
+    /// CPU seconds in user mode, all threads.
+    pub cpu_user_seconds: Option<f64>,
+    /// CPU seconds in the kernel, all threads.
+    pub cpu_system_seconds: Option<f64>,
+    /// Largest resident set, in bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// Bytes read from storage.
+    pub read_bytes: Option<u64>,
+    /// Bytes written to storage.
+    pub written_bytes: Option<u64>,
+}
 
 /// What this process has used until now, all its threads together.
-pub fn own_usage() -> ResourceUsage {
-    let (user, system) = cpu_seconds();
-    ResourceUsage {
-        cpu_user_seconds: user,
-        cpu_system_seconds: system,
+pub fn own_usage() -> Usage {
+    let (cpu_user_seconds, cpu_system_seconds) = cpu_seconds();
+    Usage {
+        cpu_user_seconds,
+        cpu_system_seconds,
         peak_memory_bytes: field("/proc/self/status", "VmHWM:").map(|kib| kib * 1024),
         read_bytes: field("/proc/self/io", "read_bytes:"),
         written_bytes: field("/proc/self/io", "write_bytes:"),

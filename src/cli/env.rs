@@ -1,6 +1,6 @@
-//! Every environment variable that `agp` reads, named and explained once.
+//! Every environment variable that `agp` reads, named and explained once, and the command line.
 //!
-//! The only module that looks at the environment, except for what the terminal libraries read of
+//! The only module that looks at what surrounds the process, except for what the terminal libraries read of
 //! `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `COLUMNS` and `TERM`.
 
 use std::ffi::OsString;
@@ -56,6 +56,11 @@ pub const ALL: [&Variable; 6] = [
     &USER,
     &CI,
 ];
+
+/// The command line, the program's name first.
+pub fn arguments() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
 
 /// The value of a variable that a policy or this module names; `None` where it is not set.
 pub fn lookup(name: &str) -> Option<OsString> {

@@ -27,7 +27,7 @@ use render::Printer;
 
 /// Runs a command line, from its arguments to its exit code.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = env::arguments();
     ExitCode::from(match Cli::try_parse_from(&arguments) {
         Ok(cli) => spine::run(&cli),
         Err(error) => without_command(&error, &arguments),

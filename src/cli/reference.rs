@@ -3,7 +3,7 @@
 
 use clap::{Arg, Command, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{env, exit, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
@@ -45,11 +45,28 @@ impl Schema {
     }
 }
 
+/// What stands in the place of a verb's body where there is no answer.
+#[derive(JsonSchema)]
+struct NoAnswer {
+    /// Empty: the findings say why.
+    #[expect(dead_code, reason = "a shape, never a value")]
+    summary: serde_json::Map<String, Value>,
+}
+
+/// The report of a verb: with its body, or with none where it could not answer.
 fn envelope<Body: JsonSchema>() -> Value {
-    let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
-    generator
-        .into_root_schema_for::<Envelope<Body>>()
-        .to_value()
+    let mut generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
+    let answer = generator.subschema_for::<Envelope<Body>>();
+    let no_answer = generator.subschema_for::<Envelope<NoAnswer>>();
+    let is_none = json!({
+        "required": ["verdict", "summary"],
+        "properties": {"verdict": {"const": "error"}, "summary": {"maxProperties": 0}},
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "if": is_none, "then": no_answer, "else": answer,
+        "$defs": generator.take_definitions(true),
+    })
 }
 
 /// `docs/cli.md`.

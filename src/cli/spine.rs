@@ -18,7 +18,8 @@ use crate::base::files;
 use crate::inventory::Progress;
 use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
 use crate::report::{
-    AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, Tool, Verdict, codes,
+    AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, ResourceUsage, Tool,
+    Verdict, codes,
 };
 use crate::seal::{KeyError, Keyring};
 use crate::system;
@@ -42,6 +43,8 @@ pub enum Done {
     Streamed(Report, Writer),
     /// Data without an envelope, for `--output` or stdout.
     Data(Writer),
+    /// Nothing more to write, and a line for people.
+    Told(String),
 }
 
 /// How a verb stands to the spine.
@@ -406,7 +409,7 @@ impl<'a> Run<'a> {
                     resources: &report.resources,
                 }
             }
-            Ok(Done::Data(_)) => super::record::Outcome {
+            Ok(Done::Data(_) | Done::Told(_)) => super::record::Outcome {
                 exit_code: 0,
                 findings: &[],
                 resources: &[],
@@ -429,6 +432,10 @@ impl<'a> Run<'a> {
         };
         let (code, written) = match result {
             Ok(Done::Data(write)) => (0, self.write_data(write)),
+            Ok(Done::Told(line)) => {
+                self.printer.note(&line);
+                (0, Ok(()))
+            }
             Ok(Done::Report(report)) => {
                 let report = with_warnings(report);
                 (
@@ -582,10 +589,22 @@ impl<'a> Run<'a> {
             verdict: report.verdict.word().to_owned(),
             exit_code,
             audit_head: head.cloned(),
-            resource_usage: system::own_usage(),
+            resource_usage: resource_usage(),
             body,
             findings: report.findings.clone(),
         }
+    }
+}
+
+/// What this process has used, in the report's words.
+fn resource_usage() -> ResourceUsage {
+    let usage = system::own_usage();
+    ResourceUsage {
+        cpu_user_seconds: usage.cpu_user_seconds,
+        cpu_system_seconds: usage.cpu_system_seconds,
+        peak_memory_bytes: usage.peak_memory_bytes,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
     }
 }
 

@@ -466,23 +466,24 @@ impl RawEntry<'_> {
     }
 }
 
+/// Refuses a field that says something else than this program knows.
+fn refuse_other(field: &'static str, found: &str, known: &'static str) -> Result<(), ParseError> {
+    if found == known {
+        return Ok(());
+    }
+    Err(ParseError::Unsupported {
+        field,
+        found: found.chars().take(40).collect(),
+        known,
+    })
+}
+
 impl RawManifest<'_> {
     /// Everything that the types alone do not say.
     fn resolve(self) -> Result<Parsed, ParseError> {
+        refuse_other("manifest_version", &self.manifest_version, VERSION)?;
+        refuse_other("algorithm", &self.algorithm, ALGORITHM)?;
         let signature = self.signature.0;
-        for (field, found, known) in [
-            ("manifest_version", &self.manifest_version, VERSION),
-            ("algorithm", &self.algorithm, ALGORITHM),
-        ] {
-            if *found != known {
-                let found = found.chars().take(40).collect();
-                return Err(ParseError::Unsupported {
-                    field,
-                    found,
-                    known,
-                });
-            }
-        }
         let malformed = |text: String| Err(ParseError::Malformed(text));
         if self.subject.is_empty() {
             return malformed("`subject` is empty".into());

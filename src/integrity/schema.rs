@@ -9,28 +9,9 @@ use crate::base::canon::INTEGER_MAX;
 
 /// The JSON Schema (draft 2020-12) of a manifest of version 1.0.
 pub fn schema() -> Value {
-    let integer = json!({"type": "integer", "minimum": 0, "maximum": INTEGER_MAX});
+    let integer = integer();
     let time = json!({"type": "string", "pattern": "^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}Z$"});
-    let digest = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
-    let mode = json!({"type": "string", "pattern": "^[0-7]{4}$"});
-    let escaped = json!({"const": "escaped"});
-    let object = |required: &[&str], properties: Value| json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties});
-    let entry_fields = [
-        "absolute_path",
-        "size_bytes",
-        "checksum_sha256",
-        "modified_time",
-        "mode",
-        "type",
-    ];
-    let entry = object(
-        &entry_fields,
-        json!({
-            "absolute_path": {"type": "string"}, "size_bytes": integer, "checksum_sha256": digest,
-            "modified_time": integer, "mode": mode, "type": {"enum": ["file", "symlink"]},
-            "symlink_target": {"type": "string", "minLength": 1}, "path_encoding": escaped,
-        }),
-    );
+    let digest = digest();
     let summary_fields = [
         "file_count",
         "symlink_count",
@@ -74,9 +55,9 @@ pub fn schema() -> Value {
                 "symlinks": {"const": super::manifest::SYMLINKS},
             })),
             "summary": object(&summary_fields, Value::Object(summary.collect())),
-            "file_inventory": {"type": "object", "additionalProperties": entry},
+            "file_inventory": {"type": "object", "additionalProperties": entry()},
             "directories": {"type": "object", "additionalProperties":
-                object(&["mode"], json!({"mode": mode, "path_encoding": escaped}))},
+                object(&["mode"], json!({"mode": mode(), "path_encoding": escaped()}))},
             "audit_head": head,
             "signature": object(
                 &["signature", "algorithm", "signed_at", "content_hash", "key_id", "signature_version"],
@@ -91,4 +72,46 @@ pub fn schema() -> Value {
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Integrity manifest, version 1.0");
     schema
+}
+
+/// A file or a link.
+fn entry() -> Value {
+    let entry_fields = [
+        "absolute_path",
+        "size_bytes",
+        "checksum_sha256",
+        "modified_time",
+        "mode",
+        "type",
+    ];
+    object(
+        &entry_fields,
+        json!({
+            "absolute_path": {"type": "string"}, "size_bytes": integer(), "checksum_sha256": digest(),
+            "modified_time": integer(), "mode": mode(), "type": {"enum": ["file", "symlink"]},
+            "symlink_target": {"type": "string", "minLength": 1}, "path_encoding": escaped(),
+        }),
+    )
+}
+
+/// An object with these fields and no others.
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
+}
+
+fn integer() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": INTEGER_MAX})
+}
+
+fn digest() -> Value {
+    json!({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+}
+
+fn mode() -> Value {
+    json!({"type": "string", "pattern": "^[0-7]{4}$"})
+}
+
+/// Says that a name is written with its bytes escaped.
+fn escaped() -> Value {
+    json!({"const": "escaped"})
 }

@@ -173,12 +173,9 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     if let Some(previous) = previous.as_ref().filter(|_| terms.rotate) {
         refuse_changed_tree(previous, &taken.inventory, &shown(request.root))?;
     }
-    let exempt = options
-        .exempt
-        .iter()
-        .chain(&own_path)
-        .map(|path| below(&shown(request.root), path))
-        .collect();
+    let exempt = options.exempt.iter().chain(&own_path);
+    let exempt = exempt.map(|path| below(&shown(request.root), path));
+    let exempt = exempt.collect();
     let tree_sha256 = digest_of(&taken.inventory);
     let manifest = Manifest {
         created_at: terms.epoch.unwrap_or(terms.now).whole_seconds(),
@@ -188,9 +185,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
             .unwrap_or_else(|| directory_name(&canonical_root)),
         sequence: terms.sequence.unwrap_or(1),
         expires_at: terms.expires_at,
-        root: own_path.as_ref().map_or(RootRelation::Elsewhere, |path| {
-            RootRelation::Up(path.as_bytes().iter().filter(|byte| **byte == b'/').count())
-        }),
+        root: root_relation(own_path.as_ref()),
         options,
         summary: Summary::of(&taken.inventory),
         absolute_paths: absolute_paths(&canonical_root, &terms),
@@ -205,12 +200,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     }];
     if let Some(output) = request.output {
         stop_if_interrupted(request.progress)?;
-        files::write_atomic(output, 0o644, |mut out| sealed.write_document(&mut out))?;
-        resources.push(Resource {
-            path: shown(output),
-            access: "write",
-            sha256: None,
-        });
+        resources.push(write(&sealed, output)?);
     }
     let (excluded, reused) = (taken.skipped.excluded, taken.cache.reused);
     Ok(Signed {
@@ -221,6 +211,22 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         reused,
         findings,
         resources,
+    })
+}
+
+/// How the tree of a manifest at a path within it is found from there.
+fn root_relation(own_path: Option<&RelPath>) -> RootRelation {
+    own_path.map_or(RootRelation::Elsewhere, |path| {
+        RootRelation::Up(path.as_bytes().iter().filter(|byte| **byte == b'/').count())
+    })
+}
+
+fn write(sealed: &Sealed, output: &Path) -> Result<Resource, FileError> {
+    files::write_atomic(output, 0o644, |mut out| sealed.write_document(&mut out))?;
+    Ok(Resource {
+        path: shown(output),
+        access: "write",
+        sha256: None,
     })
 }
 

@@ -501,6 +501,14 @@ fn check_times(sealed: &Sealed, terms: &Terms) -> Vec<Finding> {
             found(&codes::TIME_TOO_OLD, text);
         }
     }
+    findings.extend(check_replay(manifest, terms));
+    findings
+}
+
+/// A good manifest of another tree, or one that a newer has replaced.
+fn check_replay(manifest: &Manifest, terms: &Terms) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |code: &'static Code, text: String| findings.push(Finding::new(code, text));
     let (subject, sequence) = (&manifest.subject, manifest.sequence);
     if let Some(asked) = terms.subject.as_ref().filter(|asked| *asked != subject) {
         found(

@@ -118,12 +118,7 @@ pub(super) fn walk(
         let depth = entry.depth();
         if depth == 0 {
             line.push(0);
-            let stamp = rustix::fs::fstat(root.as_descriptor()).map(|stat| Stamp::of(&stat));
-            walked.folders.push(Folder {
-                path: None,
-                stamp: stamp.unwrap_or_default(),
-                names: 0,
-            });
+            walked.enter(None, rustix::fs::fstat(root.as_descriptor()));
             continue;
         }
         let kind = kind_of(entry.file_type());
@@ -151,12 +146,7 @@ pub(super) fn walk(
         if kind == Kind::Directory {
             line.push(walked.folders.len());
             // By path, hence not to be trusted: the check at the end compares it with the truth.
-            let stamp = rustix::fs::lstat(entry.path()).map(|stat| Stamp::of(&stat));
-            walked.folders.push(Folder {
-                path: Some(path),
-                stamp: stamp.unwrap_or_default(),
-                names: 0,
-            });
+            walked.enter(Some(path), rustix::fs::lstat(entry.path()));
         } else {
             each(path, kind);
         }
@@ -164,6 +154,16 @@ pub(super) fn walk(
     walked.skipped.excluded_first.sort_unstable();
     walked.skipped.exempted.sort_unstable();
     Ok(walked)
+}
+
+impl Walked {
+    fn enter(&mut self, path: Option<RelPath>, stat: rustix::io::Result<rustix::fs::Stat>) {
+        self.folders.push(Folder {
+            path,
+            stamp: stat.map(|stat| Stamp::of(&stat)).unwrap_or_default(),
+            names: 0,
+        });
+    }
 }
 
 impl Skipped {

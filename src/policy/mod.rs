@@ -3,6 +3,7 @@
 //! Owns what every key means, which values it takes and what it defaults to. Must never know the
 //! verbs that read a policy, the command line, or the environment.
 
+mod alerts;
 mod check;
 mod describe;
 mod found;
@@ -13,6 +14,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::*;
 pub use describe::{reference, schema, starter};
 pub use load::{LoadError, LoadRequest, Loaded, Source, load};
 pub use place::{Place, Problem};

@@ -189,6 +189,7 @@ pub struct Envelope<Body> {
     /// Which policy decided.
     pub policy: PolicyReference,
     /// `pass`, `fail` or `error`.
+    #[schemars(extend("enum" = ["pass", "fail", "error"]))]
     pub verdict: String,
     /// The exit code of the process: 0, 1, 2, 18, 19, 130 or 143.
     pub exit_code: u8,

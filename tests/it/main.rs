@@ -6,6 +6,7 @@
     clippy::print_stderr,
     reason = "a test may stop at the first surprise, and says what it skips"
 )]
+#![expect(unreachable_pub, reason = "nothing leaves a test binary")]
 
 mod audit;
 mod docs_in_step;
