@@ -180,12 +180,7 @@ fn generate(global: &Global) -> Result<Done, Failure> {
         })?;
     let secret =
         Secret::decode(line.as_bytes(), 32).map_err(|error| Failure::new(Kind::Key, error))?;
-    let shown = format!("{}\n", secret.key_id());
-    Ok(Done::Data(Box::new(move |_| {
-        // `--output` names the key file, so the identifier goes where people look.
-        let _ = io::stderr().write_all(format!("key {shown}").as_bytes());
-        Ok(())
-    })))
+    Ok(Done::Told(format!("key {}", secret.key_id())))
 }
 
 fn show_keys(global: &Global, flags: &KeyArgs) -> Result<Done, Failure> {
