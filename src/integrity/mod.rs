@@ -2,6 +2,7 @@
 //!
 //! Knows the wire format and its rules; never the command line, the terminal or the audit log.
 
+mod checks;
 mod manifest;
 mod parse;
 mod schema;
