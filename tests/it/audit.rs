@@ -872,6 +872,23 @@ fn the_log_is_never_put_into_a_tree_that_does_not_name_it() {
         assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
         assert!(!place.at("tree/.agp").exists(), "{arguments:?}");
     }
+    // Nor a cache, nor a state directory further down of which nothing is there yet.
+    for more in [
+        &["--cache"][..],
+        &["--state-dir", "sub/x/y"],
+        &["--cache", "--state-dir", "sub/x/y"],
+    ] {
+        for _ in 0..2 {
+            let ran = verify_in_tree(
+                &[&["verify", "--manifest", "integrity_manifest.json"], more].concat(),
+            );
+            assert_eq!(ran.code, 0, "{more:?}: {ran:?}");
+        }
+        assert!(
+            !place.at("tree/.agp").exists() && !place.at("tree/sub/x").exists(),
+            "{more:?}"
+        );
+    }
     std::fs::rename(place.at("deep.json"), &deep).unwrap();
     let ran = verify_in_tree(&["verify", "--manifest", "sub/deep.json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
