@@ -278,6 +278,18 @@ fn a_signer_that_waits_for_another_can_be_interrupted() {
 }
 
 #[test]
+fn interrupted_while_a_key_command_thinks_it_begins_nothing() {
+    let fast = Fast::new();
+    let script = "sh -c 'touch asked; sleep 1; printf 0123456789abcdef0123456789abcdef'";
+    let child = fast.start(&[&SIGN[..], &["--key-command", script]].concat());
+    wait_until("the key command", || fast.at("asked").exists());
+    kill_process(pid(&child), Signal::INT).unwrap();
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(!fast.at(MANIFEST).exists() && !fast.at(".agp").exists());
+}
+
+#[test]
 fn signers_at_once_on_one_manifest_all_succeed_one_after_another() {
     let fast = Fast::new();
     for (count, last) in [(2, 2), (6, 8)] {
