@@ -242,6 +242,10 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         .as_ref()
         .ok()
         .and_then(|keyring| keyring.active().ok()?.secret().ok());
+    // Asking a vault takes time; who was told to stop meanwhile begins nothing.
+    if progress.interrupted.load(Ordering::Relaxed) {
+        return run.end(Err(interrupted()), None);
+    }
     let recorder = recorder.map(|recorder| recorder.sealed_with(secret, &run.id, run.started_at));
     let strict = policy.policy.policy_guard.enforcement_level == policy::EnforcementLevel::Strict;
     let audit_head = match recorder

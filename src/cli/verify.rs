@@ -103,6 +103,16 @@ impl VerifyArgs {
             .find(|manifest| integrity::is_disturbed((manifest, self.input_dir.as_deref()), path))
     }
 
+    /// Where digests are kept, if they are: never where that would change a tree.
+    fn cache_dir(&self, context: &Context<'_>) -> Option<PathBuf> {
+        let state_dir = &context.state_dir;
+        if self.cache && !state_dir.exists() && self.disturbed_by(state_dir).is_some() {
+            context.note("no digests are kept: the state directory would lie in a tree that does not exempt it");
+            return None;
+        }
+        self.cache.then(|| context.cache_dir())
+    }
+
     /// Verifies.
     ///
     /// # Errors
@@ -127,7 +137,7 @@ impl VerifyArgs {
             sequences,
             allow_empty: self.allow_empty,
         };
-        let cache_dir = context.cache_dir();
+        let cache_dir = self.cache_dir(context);
         let _bar = context.show_progress();
         let mut all = Vec::with_capacity(manifests.len());
         for manifest in &manifests {
@@ -142,7 +152,7 @@ impl VerifyArgs {
                 keyring,
                 terms: &terms,
                 only: (!self.only.is_empty()).then_some(&only),
-                cache_dir: self.cache.then_some(cache_dir.as_path()),
+                cache_dir: cache_dir.as_deref(),
                 progress: context.progress,
             };
             all.push(verify::verify(&request).map_err(failure)?);

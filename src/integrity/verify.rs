@@ -434,6 +434,10 @@ pub fn is_disturbed((manifest, input_dir): (&Path, Option<&Path>), path: &Path) 
         Ok(Ok(located)) => &located.root,
         _ => input_dir.unwrap_or_else(|| files::parent_of(manifest)),
     };
+    // Of several directories to be made, the outermost is what the tree would notice.
+    let mut made = path.ancestors();
+    let outermost = made.find(|made| files::parent_of(made).is_dir());
+    let path = outermost.unwrap_or(path);
     let exempt = parsed.as_ref().map(|parsed| &parsed.options.exempt[..]);
     let exempt = exempt.unwrap_or_default();
     path_within(root, path).is_some_and(|path| !exempt.iter().any(|exempt| path.is_within(exempt)))
