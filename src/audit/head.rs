@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, VERSION, is_log_id};
+use super::frame::Frame;
+use super::record::VERSION;
 use crate::base::canon;
 use crate::base::digest::Digest;
 use crate::report::AuditHead;
@@ -55,14 +56,20 @@ pub(super) struct Link {
 
 impl Link {
     /// The link of a record and its line, newline included.
-    pub(super) fn of(record: &Record, line: &[u8]) -> Self {
+    pub(super) fn of(frame: &Frame<'_>, line: &[u8]) -> Self {
         Self {
-            log_id: record.log_id.clone(),
-            mac: record.mac,
-            previous: record.previous,
+            log_id: frame.log_id().to_owned(),
+            mac: frame.mac,
+            previous: frame.previous,
             record_sha256: Digest::of(line),
-            sequence: record.sequence,
+            sequence: frame.sequence,
         }
+    }
+
+    /// The link of a whole line; `None` where it is no record.
+    pub(super) fn of_line(line: &[u8]) -> Option<Self> {
+        let frame = Frame::parse(line.strip_suffix(b"\n")?).ok()?;
+        Some(Self::of(&frame, line))
     }
 
     pub(super) fn to_audit_head(&self) -> AuditHead {
@@ -180,4 +187,12 @@ impl From<&AuditHead> for ExpectedHead {
 pub fn head_text(head: &AuditHead) -> String {
     let mac = head.mac.map_or("-".to_owned(), |mac| mac.to_string());
     format!("{}:{}:{mac}", head.log_id, head.sequence)
+}
+
+/// Whether a text is 32 lower-case hex digits.
+fn is_log_id(text: &str) -> bool {
+    text.len() == 32
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::frame::Frame;
 use super::head::{Head, HeadFile, Link, Standing, standing};
 use super::record::{Entry, Outcome, Place, Record, RecordError, VERSION};
 use super::store;
@@ -218,17 +219,17 @@ impl<'a> Writer<'a> {
                 previous: None,
             },
         };
-        let mut record = Record::new(entry, place)?;
-        let line = record.seal(self.secret)?;
+        let line = Record::new(entry, place)?.seal(self.secret)?;
         let grown_bytes = self.size_bytes.saturating_add(line.len() as u64);
         let is_full = self.size_bytes > 0 && grown_bytes > self.log.segment_bytes_max;
         if self.segments.is_empty() || is_full {
             self.begin_segment();
         }
         self.append_line(&line)?;
-        let link = Link::of(&record, &line);
-        let head = link.to_audit_head();
-        self.newest = Some(link);
+        let text = line.strip_suffix(b"\n").unwrap_or_default();
+        let newest = Link::of(&Frame::parse(text).map_err(RecordError::from)?, &line);
+        let head = newest.to_audit_head();
+        self.newest = Some(newest);
         self.keyed |= self.secret.is_some();
         self.write_head()?;
         Ok(head)
@@ -283,8 +284,7 @@ impl<'a> Writer<'a> {
             _ => return Ok(None),
         };
         // What is no record may be evidence, and then so is what lies before it.
-        let text = first_line.strip_suffix(b"\n").unwrap_or_default();
-        let Ok(first) = Record::parse(text) else {
+        let Some(first) = Link::of_line(&first_line) else {
             return Ok(None);
         };
         let removed: Vec<u64> = self.segments.drain(..excess).collect();

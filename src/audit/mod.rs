@@ -5,6 +5,7 @@
 //! a record says comes with its [`Entry`].
 
 mod export;
+mod frame;
 mod head;
 mod log;
 mod record;
@@ -16,6 +17,7 @@ mod tests;
 mod verify;
 
 pub use export::{Format, export};
+pub use frame::FrameError;
 pub use head::{ExpectedHead, HeadTextError, head_text};
 pub use log::{AppendError, Log, OpenRequest};
 pub use record::{

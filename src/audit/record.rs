@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::frame::{Frame, FrameError};
 use crate::base::canon::{self, CanonError};
 use crate::base::clock::Timestamp;
 use crate::base::digest::{Digest, Hasher};
 use crate::report::{self, Finding};
-use crate::seal::{KeyId, Mac, Secret};
+use crate::seal::{Mac, Secret};
 
 /// The longest line, in bytes with its newline: neither written nor accepted beyond.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
@@ -163,24 +164,18 @@ pub struct Record {
     pub version: String,
 }
 
-/// Why a line is no record.
+/// Why there is no record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The line is longer than any this program writes.
-    #[error("the line is longer than {LINE_BYTES_MAX} bytes")]
-    TooLong,
-    /// Not JSON, or not with exactly the fields of a record.
-    #[error("the line is not a record: {0}")]
-    Json(#[from] serde_json::Error),
     /// A value that canonical JSON cannot hold.
-    #[error("the line is not a record")]
+    #[error("a value has no canonical form")]
     Canon(#[from] CanonError),
-    /// Another spelling than the canonical one: duplicate keys, white space, missing nulls.
-    #[error("the line is not in canonical form")]
-    Spelling,
-    /// A field that is not what its name promises.
-    #[error("the field `{0}` is not one that this program writes")]
-    Field(&'static str),
+    /// A line that is not the canonical form of a record.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The JSON library disagrees.
+    #[error("the record cannot be converted")]
+    Json(#[from] serde_json::Error),
 }
 
 /// Where a new record stands in its log.
@@ -222,111 +217,36 @@ impl Record {
     /// Seals the record where there is a secret, and spells it with its newline.
     ///
     /// # Errors
-    /// A record that [`Record::parse`] would not accept again.
+    /// A record that [`Frame::parse`] would not accept again: it would count as tampering for
+    /// ever, and is better not written.
     pub(super) fn seal(&mut self, secret: Option<&Secret>) -> Result<Vec<u8>, RecordError> {
         if let Some(secret) = secret {
             self.key_id = Some(secret.key_id().to_string());
-            let unsealed = serde_json::to_vec(self)?;
-            self.mac = Some(mac_of_line(secret, &unsealed).finish());
+            // Any MAC holds the place of the one that is made over everything else.
+            self.mac = Some(Digest([0; 32]));
+            let line = serde_json::to_vec(self)?;
+            self.mac = Some(mac_of(secret, &Frame::parse(&line)?).finish());
         }
         let mut line = serde_json::to_vec(self)?;
-        // What could not be read back would count as tampering for ever: better not written.
-        Self::parse(&line)?;
+        Frame::parse(&line)?;
         line.push(b'\n');
         Ok(line)
     }
 
     /// Reads a line without its newline, and accepts only what [`Record::seal`] writes.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, RecordError> {
-        if text.len() >= LINE_BYTES_MAX {
-            return Err(RecordError::TooLong);
-        }
-        let record: Self = serde_json::from_slice(text)?;
-        // Writing it again finds what serde let pass: white space, order, escapes, absent nulls.
-        if serde_json::to_vec(&record)? != text {
-            return Err(RecordError::Spelling);
-        }
-        record.check_details()?;
-        record.check_fields()?;
-        Ok(record)
-    }
-
-    /// Raw JSON passes through serde untouched, so its spelling is checked by itself.
-    fn check_details(&self) -> Result<(), RecordError> {
-        let text = self.details.get();
-        let details: Map<String, Value> = serde_json::from_str(text)?;
-        match canon::to_vec(&Value::Object(details))? == text.as_bytes() {
-            true => Ok(()),
-            false => Err(RecordError::Spelling),
-        }
-    }
-
-    fn check_fields(&self) -> Result<(), RecordError> {
-        let ended_at_is_time = self.ended_at.as_deref().is_none_or(is_time);
-        let key_id = self.key_id.as_deref();
-        for (holds, field) in [
-            (self.version == VERSION, "version"),
-            (is_log_id(&self.log_id), "log_id"),
-            (
-                (1..=canon::INTEGER_MAX).contains(&self.sequence),
-                "sequence",
-            ),
-            (self.previous.is_none() == (self.sequence == 1), "previous"),
-            (key_id.is_none_or(|id| KeyId::parse(id).is_ok()), "key_id"),
-            (self.mac.is_some() == self.key_id.is_some(), "mac"),
-            (is_time(&self.timestamp), "timestamp"),
-            (is_time(&self.started_at), "started_at"),
-            (ended_at_is_time, "ended_at"),
-        ] {
-            if !holds {
-                return Err(RecordError::Field(field));
-            }
-        }
-        Ok(())
+    pub(super) fn parse(line: &[u8]) -> Result<Self, RecordError> {
+        Frame::parse(line)?;
+        Ok(serde_json::from_slice(line)?)
     }
 }
 
-/// Begins and feeds the MAC of a record from its canonical line (no newline), sealed or not.
-///
-/// The MAC covers the canonical form of the record without `mac`, which is the line without that
-/// member: nothing needs to be written again.
-pub(super) fn mac_of_line(secret: &Secret, line: &[u8]) -> Mac {
-    let (before, after) = around_mac(line);
+/// Begins and feeds the MAC over a record without its `mac`.
+pub(super) fn mac_of(secret: &Secret, frame: &Frame<'_>) -> Mac {
+    let (before, after) = frame.sealed_parts();
     let mut mac = secret.mac(PAYLOAD_TYPE, (before.len() + after.len()) as u64);
     // Writing to a MAC cannot fail.
     let _ = mac.write_all(before).and_then(|()| mac.write_all(after));
     mac
-}
-
-/// The canonical line in two parts, without the member `mac` between them.
-///
-/// The last `,"mac":` outside of strings is the record's own: the fields behind it in the order
-/// of the alphabet have no such member, and inside a string the quote would be escaped.
-fn around_mac(line: &[u8]) -> (&[u8], &[u8]) {
-    const MEMBER: &[u8] = b",\"mac\":";
-    let found = line.windows(MEMBER.len()).rposition(|part| part == MEMBER);
-    let Some(at) = found else {
-        return (line, &[]);
-    };
-    // The value is null or a string of hex digits; either ends before the next comma.
-    let value = &line[at + MEMBER.len()..];
-    let length = value.iter().position(|byte| *byte == b',');
-    (&line[..at], &value[length.unwrap_or(value.len())..])
-}
-
-/// Whether a text is 32 lower-case hex digits.
-pub(super) fn is_log_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Whether a text has the form of `2026-11-23T14:06:00.123Z`.
-fn is_time(text: &str) -> bool {
-    let shape = b"dddd-dd-ddTdd:dd:dd.dddZ";
-    text.len() == shape.len()
-        && text.bytes().zip(shape).all(|(byte, shape)| match shape {
-            b'd' => byte.is_ascii_digit(),
-            _ => byte == *shape,
-        })
 }
 
 /// The most findings that a record lists.

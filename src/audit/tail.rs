@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::head::Link;
-use super::record::{LINE_BYTES_MAX, Record};
+use super::record::LINE_BYTES_MAX;
 use super::store;
 use crate::base::digest::{Digest, Hasher};
 use crate::base::files::FileError;
@@ -91,10 +91,7 @@ fn read_link(file: &File, from: u64, end: u64) -> io::Result<Option<Link>> {
     }
     let mut line = vec![0; (end - from) as usize];
     file.read_exact_at(&mut line, from)?;
-    let record = line
-        .strip_suffix(b"\n")
-        .and_then(|text| Record::parse(text).ok());
-    Ok(record.map(|record| Link::of(&record, &line)))
+    Ok(Link::of_line(&line))
 }
 
 /// The digest of a part of a file, whatever its length.

@@ -194,6 +194,32 @@ fn a_record_is_one_canonical_line_that_ten_lines_of_any_language_can_check() {
     }
 }
 
+fn any_object() -> impl Strategy<Value = Map<String, Value>> {
+    let text = || {
+        prop_oneof![
+            any::<String>(),
+            "[a-c\"\\\\\u{0}\u{1f}\n\u{fb33}\u{1f600}]{0,3}"
+        ]
+    };
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0..=canon::INTEGER_MAX).prop_map(Value::from),
+        (0..20_u64).prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 16, 4, move |inner| {
+        let keys = prop_oneof![any::<String>(), "[a-c\"\u{0}\u{fb33}\u{1f600}]{0,2}"];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map(keys, inner, 0..4)
+                .prop_map(|members| members.into_iter().collect::<Map<_, _>>().into()),
+        ]
+    });
+    proptest::collection::btree_map(text(), value, 0..5)
+        .prop_map(|members| members.into_iter().collect())
+}
+
 proptest! {
     #[test]
     fn every_entry_has_the_spelling_that_canonical_json_gives_it(
@@ -224,6 +250,37 @@ proptest! {
             let body = canon::to_vec(&value).unwrap();
             let computed = secret.mac_of("application/vnd.agp.audit-record.v1+json", &body);
             prop_assert_eq!(mac, computed.to_string());
+        }
+    }
+
+    #[test]
+    fn every_canonical_object_is_accepted_as_details(details in any_object()) {
+        let mut entry = entry("x");
+        entry.details = details;
+        let place = Place { log_id: "0".repeat(32), sequence: 1, previous: None };
+        let line = Record::new(&entry, place).unwrap().seal(None).unwrap();
+        let record = Record::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+        let read: Map<String, Value> = serde_json::from_str(record.details.get()).unwrap();
+        prop_assert_eq!(read, entry.details);
+    }
+
+    #[test]
+    fn what_is_accepted_after_a_change_is_still_the_canonical_form_of_a_record(
+        details in any_object(),
+        at in any::<prop::sample::Index>(),
+        put in prop::sample::select(&["", "\"", "\\", ",", "0", "1", "a", "u", "}", "]", "[]", "\\u00", "\\ud800", " ", "\u{0}", "\u{e9}", "-", ".5", "null", "\"\":0,"][..]),
+        removed in 0..3_usize,
+    ) {
+        let mut entry = entry("x");
+        entry.details = details;
+        let place = Place { log_id: "0".repeat(32), sequence: 1, previous: None };
+        let mut line = Record::new(&entry, place).unwrap().seal(None).unwrap();
+        line.pop();
+        let at = at.index(line.len() - removed);
+        line.splice(at..at + removed, put.bytes());
+        if Record::parse(&line).is_ok() {
+            let value: Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(canon::to_vec(&value).unwrap(), line);
         }
     }
 
@@ -465,13 +522,12 @@ fn truncate_and_append_again_contradicts_a_head_kept_elsewhere() {
     );
     // An adversary with the directory rewinds the head as well: only the head kept elsewhere tells.
     rewrite(directory, |lines| lines.truncate(3));
-    let third = records(directory).pop().unwrap();
     let text = fs::read(segment(directory)).unwrap();
     let line = text
         .split_inclusive(|byte| *byte == b'\n')
         .next_back()
         .unwrap();
-    keep_head(directory, &Link::of(&third, line), true);
+    keep_head(directory, &Link::of_line(line).unwrap(), true);
     assert_eq!(found(directory), [""; 0]);
     assert_eq!(
         places(&verify_with(directory, &ring(), &kept)),
@@ -1312,10 +1368,12 @@ fn write_long_log(directory: &Path, count: u64) {
             sequence,
             previous,
         };
-        let mut record = Record::new(&entry, place).unwrap();
-        let line = record.seal(Some(&ours())).unwrap();
+        let line = Record::new(&entry, place)
+            .unwrap()
+            .seal(Some(&ours()))
+            .unwrap();
         out.write_all(&line).unwrap();
-        newest = Some(Link::of(&record, &line));
+        newest = Some(Link::of_line(&line).unwrap());
     }
     out.flush().unwrap();
     keep_head(directory, &newest.unwrap(), true);

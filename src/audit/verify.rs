@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::frame::Frame;
 use super::head::{ExpectedHead, HeadFile, Link, Standing, standing};
 use super::log::PRUNED;
-use super::record::{Record, mac_of_line};
+use super::record::mac_of;
 use super::store::{Line, ReadError, Snapshot, segment_path};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -162,11 +163,11 @@ impl<'a> Check<'a> {
             line: line.number,
         };
         let parsed = match line.text() {
-            Some(text) => Record::parse(text).map_err(|error| error.to_string()),
+            Some(text) => Frame::parse(text).map_err(|error| error.to_string()),
             None => Err("the line does not end".to_owned()),
         };
         match parsed {
-            Ok(record) => self.record(&record, line, place),
+            Ok(frame) => self.record(&frame, line, place),
             // Whether a crash cut it off or somebody did is for the head to say.
             Err(reason) if line.is_last => self.torn = Some((place, reason)),
             Err(reason) => {
@@ -177,10 +178,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn record(&mut self, record: &Record, line: &Line<'_>, place: Place) {
+    fn record(&mut self, record: &Frame<'_>, line: &Line<'_>, place: Place) {
         let link = Link::of(record, line.bytes);
         let problem = self
-            .seal_problem(record, line.text().unwrap_or_default(), place)
+            .seal_problem(record, place)
             .or_else(|| self.chain_problem(record));
         self.summary.records += 1;
         if self.newest.is_none() {
@@ -204,8 +205,8 @@ impl<'a> Check<'a> {
     }
 
     /// Checks a MAC, where there is one and its key is at hand.
-    fn seal_problem(&mut self, record: &Record, text: &[u8], place: Place) -> Option<String> {
-        let id = KeyId::parse(record.key_id.as_deref()?).ok()?;
+    fn seal_problem(&mut self, record: &Frame<'_>, place: Place) -> Option<String> {
+        let id = KeyId::parse(record.key_id()?).ok()?;
         let mac = record.mac.as_ref()?;
         let index = match self.keys.iter().position(|key| key.id == id) {
             Some(index) => index,
@@ -217,9 +218,9 @@ impl<'a> Check<'a> {
         };
         let key = &mut self.keys[index];
         key.records += 1;
-        key.outside_period += u64::from(!key.covers(&record.timestamp));
+        key.outside_period += u64::from(!key.covers(record.timestamp()));
         let secret = key.secret.as_ref().ok()?;
-        let matches = mac_of_line(secret, text).matches(mac);
+        let matches = mac_of(secret, record).matches(mac);
         (!matches).then(|| {
             format!(
                 "record {}: the MAC does not match what it seals",
@@ -229,10 +230,10 @@ impl<'a> Check<'a> {
     }
 
     /// Compares a record with the one before it.
-    fn chain_problem(&self, record: &Record) -> Option<String> {
+    fn chain_problem(&self, record: &Frame<'_>) -> Option<String> {
         let (before, _) = self.newest.as_ref()?;
         let (found, expected) = (record.sequence, before.sequence.saturating_add(1));
-        if record.log_id != before.log_id {
+        if record.log_id() != before.log_id {
             return Some(format!("record {found} belongs to another log"));
         }
         if found > expected.saturating_add(self.unreadable) {
@@ -257,10 +258,10 @@ impl<'a> Check<'a> {
     }
 
     /// Keeps the account of what is sealed, and of what a record says about pruning.
-    fn count(&mut self, record: &Record, place: Place) {
+    fn count(&mut self, record: &Frame<'_>, place: Place) {
         let is_sealed = record.mac.is_some();
         if let Some(start) = &mut self.start {
-            start.claimed |= record.event == PRUNED && start.is_told_by(record);
+            start.claimed |= record.event() == PRUNED && start.is_told_by(record);
             start.sealed |= start.claimed && is_sealed;
         }
         if is_sealed {
@@ -526,8 +527,8 @@ impl KeyUse {
 impl Start {
     /// Whether a record of pruning covers what is missing here. A crash may have kept segments
     /// that were to be removed: then the log begins earlier than the record says.
-    fn is_told_by(&self, record: &Record) -> bool {
-        let details: Value = serde_json::from_str(record.details.get()).unwrap_or_default();
+    fn is_told_by(&self, record: &Frame<'_>) -> bool {
+        let details: Value = serde_json::from_str(record.details()).unwrap_or_default();
         let first_kept = details["first_sequence_kept"].as_u64().unwrap_or(0);
         let last_removed = details["last_removed_sha256"].as_str();
         let last_removed = last_removed.and_then(|digits| Digest::parse(digits).ok());

@@ -103,6 +103,14 @@ impl AuditArgs {
         }
     }
 
+    /// The manifests whose heads it compares.
+    pub fn manifests(&self) -> &[PathBuf] {
+        match &self.action {
+            Action::Verify(arguments) => &arguments.manifest,
+            Action::Show(_) | Action::Export(_) => &[],
+        }
+    }
+
     /// The key flags, where the action has any.
     pub fn key(&self) -> Option<&KeyArgs> {
         match &self.action {

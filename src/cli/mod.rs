@@ -60,12 +60,33 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         Some((verb, inner)) => (verb.to_owned(), inner.clone()),
         None => (String::new(), matches),
     };
+    let action = matches.subcommand_name();
+    let reports = verb == "verify" || (verb == "audit" && action == Some("verify"));
     let mut global = Global::from_arg_matches(&matches).unwrap_or_default();
-    // What is not an answer of this verb must not be replaced by a report.
-    if verb != "verify" {
-        global.output = None::<PathBuf>;
-    }
+    // The parser stops at what it does not know, so what stands behind that is looked for here.
+    global.json |= arguments.iter().any(|word| word == "--json")
+        || value_of(arguments, &["--format"]).is_some_and(|format| format == "json");
+    global.output = value_of(arguments, &["--output", "-o"])
+        .map(PathBuf::from)
+        // What is not an answer of this verb must not be replaced by a report, and what is named
+        // twice is more than the report's place.
+        .filter(|output| reports && arguments.iter().filter(|word| *word == output).count() < 2);
     (verb, global)
+}
+
+/// The value of a flag, wherever it stands: `--flag VALUE`, `--flag=VALUE`, `-fVALUE`.
+fn value_of(arguments: &[OsString], spellings: &[&str]) -> Option<OsString> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let (at, rest) = arguments.iter().enumerate().find_map(|(at, word)| {
+        let follows = |flag: &&str| word.as_bytes().strip_prefix(flag.as_bytes());
+        let rest = spellings.iter().find_map(follows)?;
+        let is_short = !word.as_bytes().starts_with(b"--");
+        (is_short || matches!(rest, [] | [b'=', ..])).then_some((at, rest))
+    })?;
+    match rest.strip_prefix(b"=").unwrap_or(rest) {
+        [] => arguments.get(at + 1).cloned(),
+        value => Some(OsString::from_vec(value.to_vec())),
+    }
 }
 
 /// The command line as a value, for completions, man pages and the reference.

@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 use super::args::{Color, Global};
 use crate::base::units::{self, printable};
 use crate::inventory::Progress;
-use crate::report::{Finding, Report, Verdict};
+use crate::report::{Finding, Report, Verdict, codes};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -87,6 +87,18 @@ impl Printer {
             }
             Stream::Stdout => self.text(&text),
         }
+    }
+
+    /// Says on stderr too what must be heard where nobody reads the report: that the secret is weak.
+    pub fn alarm(&self, report: &Report) {
+        let weak = |finding: &&Finding| finding.code == &codes::KEY_WEAK && !self.quiet;
+        let text: String = report
+            .findings
+            .iter()
+            .filter(weak)
+            .map(finding_line)
+            .collect();
+        self.say(&text);
     }
 
     /// Prints findings of a command that could not answer, on stderr.

@@ -12,6 +12,7 @@ use super::args::{Cli, Command, Global, KeyArgs};
 use super::failure::{Failure, Kind};
 use super::record::Recorder;
 use super::render::{Printer, ProgressBar, Stream};
+use super::sign::MANIFEST_NAME;
 use super::{env, exit, keys};
 use crate::base::clock::{self, Timestamp};
 use crate::base::files;
@@ -43,7 +44,7 @@ pub enum Done {
     Streamed(Report, Writer),
     /// Data without an envelope, for `--output` or stdout.
     Data(Writer),
-    /// Nothing more to write, and a line for people.
+    /// A line for people; `--output` has already received its data.
     Told(String),
 }
 
@@ -115,6 +116,7 @@ pub(super) fn key_failure(error: impl std::borrow::Borrow<KeyError>) -> Failure 
     match error {
         KeyError::Missing => failure
             .with_hint("set POCKETMON_SIGN_SECRET, or give `--key-file`, `--key-command` or `--key-stdin`; `agp tool keys generate` makes one"),
+        KeyError::Revoked(_) => failure.with_hint("sign with the keyring's active key, or make one with `agp tool keys generate`"),
         _ => failure,
     }
 }
@@ -179,6 +181,11 @@ pub(super) fn run(cli: &Cli) -> u8 {
         );
         return run.end(Err(failure.with_hint("leave one of them out")), None);
     }
+    if replaces_what_it_reads(cli) {
+        let text = "`--output` would put the report in a manifest's place";
+        let failure = Failure::because(Kind::Usage, text).with_hint("write the report elsewhere");
+        return run.end(Err(failure.keeping_output()), None);
+    }
     match load_policy(global) {
         Ok(policy) => {
             run.policy = PolicyReference {
@@ -190,6 +197,30 @@ pub(super) fn run(cli: &Cli) -> u8 {
         }
         Err(failure) => run.end(Err(failure), None),
     }
+}
+
+/// Whether the report would go where one of the manifests stands that are to be verified.
+fn replaces_what_it_reads(cli: &Cli) -> bool {
+    let Some(output) = &cli.global.output else {
+        return false;
+    };
+    let real = |path: &Path| path.canonicalize().ok();
+    let manifests = match &cli.command {
+        Command::Verify(arguments) => match &arguments.all {
+            Some(directory) => {
+                return output.file_name().is_some_and(|name| name == MANIFEST_NAME)
+                    && crate::integrity::path_within(directory, output).is_some();
+            }
+            None => &arguments.manifest[..],
+        },
+        Command::Audit(arguments) => arguments.manifests(),
+        Command::Sign(_) | Command::Tool(_) => &[],
+    };
+    real(output).is_some_and(|output| {
+        manifests
+            .iter()
+            .any(|manifest| real(manifest).as_ref() == Some(&output))
+    })
 }
 
 /// The verb between its two audit records.
@@ -344,14 +375,11 @@ fn recorder(
     }
     if let Command::Verify(arguments) = &cli.command
         && !state_dir.exists()
-        && let Some((manifest, _)) = arguments.trees().find(|(manifest, tree)| {
-            crate::integrity::path_within(tree, state_dir)
-                .is_some_and(|path| !crate::integrity::exempts(manifest, &path))
-        })
+        && let Some(manifest) = arguments.disturbed_by(state_dir)
     {
         // The state directory would make an intact tree look changed. A policy that merely lies
         // there cannot insist; one that was named can.
-        let manifest = crate::integrity::shown(manifest);
+        let manifest = crate::integrity::shown(&manifest);
         return match policy.source {
             Source::Named(_) => Err(Failure::because(
                 Kind::Audit,
@@ -514,6 +542,7 @@ impl<'a> Run<'a> {
         } else if self.global.output.is_some() {
             self.printer.report(report, Stream::Stderr)
         } else {
+            self.printer.alarm(report);
             self.printer.report(report, Stream::Stdout)
         };
         self.explain(head);

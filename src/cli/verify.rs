@@ -87,15 +87,20 @@ pub struct VerifySummary {
 }
 
 impl VerifyArgs {
-    /// The directories that must stay as they are.
-    pub fn trees(&self) -> impl Iterator<Item = (&Path, &Path)> {
-        self.manifest.iter().map(|manifest| {
-            let tree = self
-                .input_dir
-                .as_deref()
-                .unwrap_or_else(|| crate::base::files::parent_of(manifest));
-            (manifest.as_path(), tree)
-        })
+    /// What is to be verified, in this order.
+    fn manifests(&self) -> Result<Vec<PathBuf>, Failure> {
+        match &self.all {
+            Some(directory) => find_manifests(directory),
+            None => Ok(self.manifest.clone()),
+        }
+    }
+
+    /// The first manifest whose tree something new at `path` would change.
+    pub fn disturbed_by(&self, path: &Path) -> Option<PathBuf> {
+        // Manifests that cannot be listed are told of when they are to be verified.
+        let mut manifests = self.manifests().unwrap_or_default().into_iter();
+        manifests
+            .find(|manifest| integrity::is_disturbed((manifest, self.input_dir.as_deref()), path))
     }
 
     /// Verifies.
@@ -104,10 +109,7 @@ impl VerifyArgs {
     /// Only what concerns the command as a whole; trouble with one manifest is a finding.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
         let keyring = context.keyring()?;
-        let manifests = match &self.all {
-            Some(directory) => find_manifests(directory)?,
-            None => self.manifest.clone(),
-        };
+        let manifests = self.manifests()?;
         let only = Globs::compile(&self.only).map_err(|error| Failure::new(Kind::Usage, error))?;
         let policy = &context.policy.policy.integrity;
         let sequences = match &self.state {

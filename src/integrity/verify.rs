@@ -462,11 +462,21 @@ fn check_output(
     Ok((!known).then(|| Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output))))
 }
 
-/// Whether a manifest names a path as exempt. Nothing is authenticated: good only for deciding
-/// to leave a directory alone.
-pub fn exempts(manifest: &Path, path: &RelPath) -> bool {
-    let exempt = parse_manifest(manifest).map(|parsed| parsed.sealed.manifest.options.exempt);
-    exempt.is_ok_and(|exempt| exempt.iter().any(|exempt| path.is_within(exempt)))
+/// Whether something new at `path` would make the manifest's tree look changed: it would lie
+/// inside, and the manifest does not exempt it. Nothing is authenticated: good only for deciding
+/// to leave a place alone.
+pub fn is_disturbed((manifest, input_dir): (&Path, Option<&Path>), path: &Path) -> bool {
+    let parsed = parse_manifest(manifest).map(|parsed| parsed.sealed.manifest);
+    let located = parsed
+        .as_ref()
+        .map(|parsed| locate((manifest, input_dir), parsed));
+    let root = match &located {
+        Ok(Ok(located)) => &located.root,
+        _ => input_dir.unwrap_or_else(|| files::parent_of(manifest)),
+    };
+    let exempt = parsed.as_ref().map(|parsed| &parsed.options.exempt[..]);
+    let exempt = exempt.unwrap_or_default();
+    path_within(root, path).is_some_and(|path| !exempt.iter().any(|exempt| path.is_within(exempt)))
 }
 
 /// The root that an authentic manifest names.

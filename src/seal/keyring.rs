@@ -147,12 +147,16 @@ impl Keyring {
     /// The key that signs.
     ///
     /// # Errors
-    /// [`KeyError::Missing`] where no key is active.
+    /// [`KeyError::Missing`] where no key is active, [`KeyError::Revoked`] where the active one
+    /// was withdrawn: whoever hands a revoked key over, it signs no more.
     pub fn active(&self) -> Result<&Key, KeyError> {
-        self.keys
-            .iter()
-            .find(|key| key.status == Status::Active)
-            .ok_or(KeyError::Missing)
+        let is_active = |key: &&Key| key.status == Status::Active;
+        let active = self.keys.iter().find(is_active).ok_or(KeyError::Missing)?;
+        let revoked = |key: &Key| key.id == active.id && key.status == Status::Revoked;
+        match self.keys.iter().any(revoked) {
+            true => Err(KeyError::Revoked(active.id)),
+            false => Ok(active),
+        }
     }
 
     /// The key of that identifier, whatever its status.
