@@ -1,16 +1,15 @@
-//! The checks of a verification that need no disk: consistency, times, and two inventories
-//! compared. Pure; the order in which they are made is [`super::verify`]'s.
+//! The checks of a verification that need no disk: consistency, and two inventories compared.
+//! Pure; the order in which they are made is [`super::verify`]'s.
 
+use super::Sealed;
 use super::manifest::Summary;
 use super::section::Counters;
+use super::terms::Terms;
 use super::tree::below;
-use super::verify::Terms;
-use super::{Manifest, Sealed};
 use crate::base::digest::Digest;
 use crate::base::relpath::RelPath;
-use crate::base::units;
 use crate::inventory::{self, ChangeKind, Entry, Globs, Inventory, ProblemKind};
-use crate::report::{Code, Finding, codes};
+use crate::report::{Finding, codes};
 
 /// What a manifest under a good signature says against itself.
 pub(super) fn check_consistency(
@@ -67,87 +66,6 @@ pub(super) fn check_consistency(
             &codes::MANIFEST_EMPTY,
             "the manifest lists nothing",
         ));
-    }
-    findings
-}
-
-/// What is wrong with a manifest's times and numbers.
-pub(super) fn check_times(sealed: &Sealed, terms: &Terms) -> Vec<Finding> {
-    let (manifest, signed_at) = (&sealed.manifest, sealed.signature.signed_at);
-    let mut findings = Vec::new();
-    let mut found = |code: &'static Code, text: String| findings.push(Finding::new(code, text));
-    let latest = terms
-        .now
-        .plus_seconds(i64::try_from(terms.clock_skew_seconds).unwrap_or(i64::MAX));
-    if signed_at < manifest.created_at {
-        found(
-            &codes::TIME_REVERSED,
-            "`signed_at` is before `created_at`".into(),
-        );
-    }
-    for (field, time) in [
-        ("created_at", manifest.created_at),
-        ("signed_at", signed_at),
-    ] {
-        if time > latest {
-            let time = time.to_seconds_string();
-            found(
-                &codes::TIME_FUTURE,
-                format!("`{field}` is {time}, in the future"),
-            );
-        }
-    }
-    if let Some(expires_at) = manifest.expires_at
-        && terms.now > expires_at
-    {
-        found(
-            &codes::TIME_EXPIRED,
-            format!("expired at {}", expires_at.to_seconds_string()),
-        );
-    }
-    if let Some(days) = terms.age_days_max {
-        let limit_seconds = i64::try_from(days)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(86_400);
-        if terms.now > signed_at.plus_seconds(limit_seconds) {
-            let signed_at = signed_at.to_seconds_string();
-            let text = format!(
-                "signed {signed_at}, the policy allows {}",
-                units::count(days, "day")
-            );
-            found(&codes::TIME_TOO_OLD, text);
-        }
-    }
-    findings.extend(check_replay(manifest, terms));
-    findings
-}
-
-/// A good manifest of another tree, or one that a newer has replaced.
-fn check_replay(manifest: &Manifest, terms: &Terms) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut found = |code: &'static Code, text: String| findings.push(Finding::new(code, text));
-    let (subject, sequence) = (&manifest.subject, manifest.sequence);
-    if let Some(asked) = terms.subject.as_ref().filter(|asked| *asked != subject) {
-        found(
-            &codes::REPLAY_OTHER_SUBJECT,
-            format!("the manifest is about `{subject}`, `{asked}` was asked for"),
-        );
-    }
-    if let Some(least) = terms.sequence_min.filter(|least| sequence < *least) {
-        found(
-            &codes::REPLAY_OLD_SEQUENCE,
-            format!("sequence {sequence}, at least {least} was asked for"),
-        );
-    }
-    if let Some(highest) = terms
-        .sequences
-        .highest(subject)
-        .filter(|highest| sequence < *highest)
-    {
-        found(
-            &codes::REPLAY_OLD_SEQUENCE,
-            format!("sequence {sequence} of `{subject}`, {highest} was seen before"),
-        );
     }
     findings
 }

@@ -9,6 +9,7 @@ mod schema;
 mod section;
 pub mod sign;
 mod state;
+mod terms;
 mod tree;
 pub mod verify;
 

@@ -3,17 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checks::{check_consistency, check_times, compare, count_problems};
+use super::checks::{check_consistency, compare, count_problems};
 use super::parse::{self, ParseError, Parsed};
 use super::section::{Check, Checks, Counters, Identity, Section};
+use super::terms::check_times;
 use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
-use super::{Manifest, RootRelation, Sealed, SequenceState};
-use crate::base::clock::Timestamp;
+use super::{Manifest, RootRelation, Sealed};
 use crate::base::files;
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Globs, Progress, TakeError};
 use crate::report::{Finding, Resource, Verdict, codes};
 use crate::seal::{Key, Keyring, Secret, Status, Weakness};
+
+pub use super::terms::Terms;
 
 /// What to verify, with what, and under which terms.
 pub struct Request<'a> {
@@ -33,25 +35,6 @@ pub struct Request<'a> {
     pub cache_dir: Option<&'a Path>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Progress,
-}
-
-/// What must hold besides signature and files.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The present.
-    pub now: Timestamp,
-    /// How far another machine's clock may be ahead, in seconds.
-    pub clock_skew_seconds: u64,
-    /// How old a signature may be, in days.
-    pub age_days_max: Option<u64>,
-    /// The subject that is asked for.
-    pub subject: Option<String>,
-    /// The lowest sequence that is good enough.
-    pub sequence_min: Option<u64>,
-    /// The highest sequences seen before.
-    pub sequences: SequenceState,
-    /// Whether a manifest may list nothing.
-    pub allow_empty: bool,
 }
 
 /// The answer about one manifest.

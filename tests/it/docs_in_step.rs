@@ -15,7 +15,7 @@ use agp::cli::tool::Page;
 use clap::ValueEnum as _;
 use serde_json::{Value, json};
 
-use crate::harness::Place;
+use crate::harness::{Place, secret, skip};
 use transcript::differences;
 
 fn root() -> &'static Path {
@@ -273,6 +273,111 @@ fn the_shipped_policy_and_the_guides_snippets_validate_and_load() {
         shipped,
         printed(&["policy", "init"]),
         "the shipped policy is what `init` prints"
+    );
+}
+
+/// Every key of an object, at any depth; those of `below` are names and not fields.
+fn fields(value: &Value, below: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        found.push(key.clone());
+        match inner {
+            Value::Object(names) if below.contains(&key.as_str()) => {
+                found.extend(names.values().flat_map(|inner| fields(inner, below)));
+            }
+            _ => found.extend(fields(inner, below)),
+        }
+    }
+    for inner in value.as_array().into_iter().flatten() {
+        found.extend(fields(inner, below));
+    }
+    found
+}
+
+/// The words of a page.
+fn words(page: &str) -> Vec<&str> {
+    page.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .collect()
+}
+
+#[test]
+fn the_pages_of_the_formats_name_every_field() {
+    let place = Place::new();
+    place.signed_tree();
+    assert_eq!(place.run(["audit", "verify"]).code, 0);
+    let manifest = serde_json::from_str(&place.read("tree/integrity_manifest.json")).unwrap();
+    let (page, names) = (
+        read("docs/formats/manifest.md"),
+        ["file_inventory", "directories"],
+    );
+    let mut unnamed = fields(&manifest, &names);
+    unnamed.retain(|field| !words(&page).contains(&field.as_str()));
+    assert!(
+        unnamed.is_empty(),
+        "docs/formats/manifest.md does not name {unnamed:?}"
+    );
+    let page = read("docs/formats/audit-log.md");
+    for line in std::fs::read_to_string(log_of(&place)).unwrap().lines() {
+        let mut unnamed = fields(&serde_json::from_str(line).unwrap(), &["details"]);
+        unnamed.retain(|field| !words(&page).contains(&field.as_str()));
+        assert!(
+            unnamed.is_empty(),
+            "docs/formats/audit-log.md does not name {unnamed:?}"
+        );
+    }
+}
+
+/// The first file of a place's audit log.
+fn log_of(place: &Place) -> PathBuf {
+    let files = place.at(".agp/audit").read_dir().unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .min()
+        .unwrap()
+}
+
+#[test]
+fn the_pages_program_checks_a_real_log_and_finds_a_changed_one() {
+    let place = Place::new();
+    place.signed_tree();
+    let page = read("docs/formats/audit-log.md");
+    let program = page
+        .split("```python\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    place.write(
+        "check.py",
+        format!("{program}\nimport sys\ncheck(sys.argv[1], bytes.fromhex(sys.argv[2]))\n"),
+    );
+    let check = || {
+        let mut python = Command::new("python3");
+        python
+            .arg("check.py")
+            .arg(log_of(&place))
+            .arg(secret().trim_start_matches("hex:"));
+        python.current_dir(place.path()).output()
+    };
+    let Ok(intact) = check() else {
+        return skip("the_pages_program_checks_a_real_log", "python3");
+    };
+    assert!(intact.status.success(), "{intact:?}");
+    let log = std::fs::read_to_string(log_of(&place)).unwrap();
+    std::fs::write(
+        log_of(&place),
+        log.replacen("integrity.sign", "integrity.sigm", 1),
+    )
+    .unwrap();
+    let changed = check().unwrap();
+    assert!(
+        String::from_utf8_lossy(&changed.stderr).contains("line 1: mac"),
+        "{changed:?}"
     );
 }
 
