@@ -1189,9 +1189,9 @@ fn works_only_when_it_is_given_a_job() {
             append(here, count.parse().unwrap(), Some(&ours()));
         }
         Some(("verify", _)) => {
-            let begin = std::time::Instant::now();
+            let begin_nanos = cpu_nanos();
             let report = verify_with(here, &ring(), &[]);
-            let micros = begin.elapsed().as_micros();
+            let micros = (cpu_nanos() - begin_nanos) / 1000;
             assert_eq!(
                 report.verdict,
                 Verdict::Pass,
@@ -1208,6 +1208,12 @@ fn works_only_when_it_is_given_a_job() {
         }
         _ => unreachable!(),
     }
+}
+
+/// How long this thread ran, whatever else the machine had to do.
+fn cpu_nanos() -> u64 {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    statistics.split_once(' ').unwrap().0.parse().unwrap()
 }
 
 #[test]
@@ -1403,7 +1409,9 @@ fn verification_holds_one_line_at_a_time() {
     let (short_kib, _) = cost(200);
     let (long_kib, micros) = cost(count);
     let records_per_second = count * 1_000_000 / micros;
-    eprintln!("{count} records: {long_kib} KiB (200: {short_kib} KiB), {records_per_second}/s");
+    eprintln!(
+        "{count} records: {long_kib} KiB (200: {short_kib} KiB), {records_per_second} a CPU second"
+    );
     // 10,000 records are 7 MiB.
     assert!(
         long_kib < short_kib + 2048,
