@@ -36,7 +36,7 @@ pub enum ParseError {
     /// The guide's shape without the fields that make it verifiable.
     #[error("the manifest has the older scripts' shape")]
     Legacy,
-    /// A `manifest_version`, `algorithm` or `signature_version` that this program does not know.
+    /// A `manifest_version` or `algorithm` that this program does not know.
     #[error("`{field}` is `{found}`, this program knows `{known}`")]
     Unsupported {
         /// Which field.
@@ -54,7 +54,8 @@ pub(super) struct Parsed {
     /// The manifest with its unchecked signature.
     pub(super) sealed: Sealed,
     /// What no inventory can hold, so that no MAC can be computed over it: a path that is both
-    /// file and directory, a link whose size or checksum is not its target's.
+    /// file and directory, a link whose size or checksum is not its target's, a signature of another
+    /// algorithm or version.
     pub(super) contradiction: Option<String>,
 }
 
@@ -472,12 +473,6 @@ impl RawManifest<'_> {
         for (field, found, known) in [
             ("manifest_version", &self.manifest_version, VERSION),
             ("algorithm", &self.algorithm, ALGORITHM),
-            ("signature.algorithm", &signature.algorithm, ALGORITHM),
-            (
-                "signature.signature_version",
-                &signature.signature_version,
-                SIGNATURE_VERSION,
-            ),
         ] {
             if *found != known {
                 let found = found.chars().take(40).collect();
@@ -502,6 +497,12 @@ impl RawManifest<'_> {
         let root = read_root(self.root_relative_to_manifest.as_deref())?;
         let options = self.options.0.resolve()?;
         let mut contradiction = self.file_inventory.contradiction;
+        // Not "unsupported": version and algorithm are known by now, and the signature denies them.
+        if signature.algorithm != ALGORITHM || signature.signature_version != SIGNATURE_VERSION {
+            contradiction.get_or_insert_with(|| {
+                "the signature's algorithm or version is not the manifest's".into()
+            });
+        }
         let inventory = merge(
             self.file_inventory.entries,
             self.directories.0,
