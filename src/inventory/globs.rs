@@ -19,7 +19,7 @@
 
 use globset::{GlobBuilder, GlobSet};
 
-use crate::base::relpath::RelPath;
+use crate::base::relpath::{self, RelPath};
 
 /// A set of exclusion patterns in the order given; may be empty, and then excludes nothing.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +96,9 @@ impl Globs {
 fn check(pattern: &str) -> Result<(), String> {
     if let Some(found) = pattern.chars().find(|found| "[]{}!\\\0".contains(*found)) {
         return Err(format!("holds {found:?}, which no pattern may hold"));
+    }
+    if pattern.len() > relpath::BYTES_MAX {
+        return Err(format!("is longer than {} bytes", relpath::BYTES_MAX));
     }
     let mut previous = "";
     for component in pattern.split('/') {
