@@ -40,7 +40,7 @@ pub enum RelPathError {
 }
 
 /// The most bytes a path may have (`PATH_MAX` of Linux without its NUL).
-const BYTES_MAX: usize = 4095;
+pub const BYTES_MAX: usize = 4095;
 
 impl RelPath {
     /// Checks raw bytes.

@@ -19,10 +19,7 @@
 
 use globset::{GlobBuilder, GlobSet};
 
-use crate::base::relpath::RelPath;
-
-/// The longest pattern in bytes: as long as the longest path, since each must match whole paths.
-const PATTERN_BYTES_MAX: usize = 4095;
+use crate::base::relpath::{self, RelPath};
 
 /// A set of exclusion patterns in the order given; may be empty, and then excludes nothing.
 #[derive(Debug, Clone, Default)]
@@ -100,8 +97,8 @@ fn check(pattern: &str) -> Result<(), String> {
     if let Some(found) = pattern.chars().find(|found| "[]{}!\\\0".contains(*found)) {
         return Err(format!("holds {found:?}, which no pattern may hold"));
     }
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(format!("is longer than {PATTERN_BYTES_MAX} bytes"));
+    if pattern.len() > relpath::BYTES_MAX {
+        return Err(format!("is longer than {} bytes", relpath::BYTES_MAX));
     }
     let mut previous = "";
     for component in pattern.split('/') {
