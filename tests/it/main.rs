@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test may stop at the first surprise, and says what it skips"
+    clippy::type_complexity,
+    reason = "a test may stop at the first surprise, says what it skips, and keeps its table in sight"
 )]
 #![expect(unreachable_pub, reason = "nothing leaves a test binary")]
 
