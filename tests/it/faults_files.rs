@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use crate::faults_paths::fifo;
 use crate::harness::{AGP, Place, Ran, codes, skip};
-use crate::sign_verify::{answer, finish, signal, verdict};
+use crate::sign_verify::{Answer, answer, finish, signal, verdict};
 
 const MANIFEST: &str = "tree/integrity_manifest.json";
-const GOOD: (i32, &[&str]) = (0, &[]);
+const GOOD: Answer<'static> = (0, &[]);
 const VERIFY: [&str; 4] = ["verify", "--manifest", MANIFEST, "--json"];
 const SIGN: [&str; 4] = ["sign", "--input-dir", "tree", "--json"];
 
@@ -29,13 +29,18 @@ fn signed() -> Place {
     place
 }
 
-fn sign(place: &Place, expected: (i32, &[&str])) -> Value {
+fn sign(place: &Place, expected: Answer<'_>) -> Value {
     answer(place, ["sign", "--input-dir", "tree"], expected)
 }
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
+
+/// Makes an entry at a path.
+type Make<'a> = &'a dyn Fn(&Path);
+/// Changes a file of a size, in a step of that number.
+type Change = fn(&mut File, u64, u64);
 
 #[test]
 fn what_is_no_file_cannot_be_signed_and_never_blocks() {
@@ -44,7 +49,7 @@ fn what_is_no_file_cannot_be_signed_and_never_blocks() {
         let null = rustix::fs::makedev(1, 3);
         rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::RUSR, null).unwrap();
     };
-    let mut cases: Vec<(&str, &dyn Fn(&Path))> = vec![("FIFO", &fifo), ("socket", &make_socket)];
+    let mut cases: Vec<(&str, Make<'_>)> = vec![("FIFO", &fifo), ("socket", &make_socket)];
     if is_root() {
         cases.push(("device", &make_device));
     }
@@ -124,7 +129,7 @@ impl Drop for Meanwhile {
 }
 
 /// Runs until the change was seen once; any other answer must be one of `consistent`.
-fn until_unstable(place: &Place, arguments: &[&str], consistent: &[(i32, &[&str])]) {
+fn until_unstable(place: &Place, arguments: &[&str], consistent: &[Answer<'_>]) {
     for _ in 0..20 {
         let ran = finish(&mut place.command(arguments));
         let found = codes(&ran.json());
@@ -158,7 +163,7 @@ fn large() -> (Place, PathBuf, u64) {
 fn a_file_that_changes_while_it_is_hashed_is_unstable() {
     let (place, path, size_bytes) = large();
     let before = place.read(MANIFEST);
-    let ways: [(&str, fn(&mut File, u64, u64)); 3] = [
+    let ways: [(&str, Change); 3] = [
         ("grows", |file, _, _| {
             file.seek(SeekFrom::End(0)).unwrap();
             file.write_all(b"more").unwrap();
@@ -202,7 +207,7 @@ fn names_that_come_and_go_during_the_walk_are_unstable() {
             false => std::fs::write(path, "").unwrap(),
         }
     });
-    let seen: &[(i32, &[&str])] = &[
+    let seen: &[Answer<'_>] = &[
         (0, &[]),
         (1, &["file.unlisted"]),
         (2, &["file.unlisted", "file.unstable"]),
@@ -232,7 +237,7 @@ fn bound(place: &Place, arguments: &[&str]) -> Ran {
     finish(&mut command)
 }
 
-fn expect_bound(place: &Place, arguments: &[&str], expected: (i32, &[&str])) -> Value {
+fn expect_bound(place: &Place, arguments: &[&str], expected: Answer<'_>) -> Value {
     let ran = bound(place, &[arguments, &["--state-dir", "state"]].concat());
     let report = ran.json();
     assert_eq!(
@@ -399,7 +404,7 @@ fn a_full_stdout_is_never_a_good_answer() {
 #[test]
 fn a_signer_that_is_stopped_or_killed_leaves_the_old_manifest_or_the_new() {
     let place = Place::new();
-    for number in 0..4000 {
+    for number in 0..2000 {
         place.write(&format!("tree/{}/{number}", number % 9), "x");
     }
     sign(&place, GOOD);
@@ -407,8 +412,8 @@ fn a_signer_that_is_stopped_or_killed_leaves_the_old_manifest_or_the_new() {
     sign(&place, GOOD);
     let whole = begun.elapsed();
     let mut cut = 0;
-    for round in 0..24 {
-        let kind = [Signal::KILL, Signal::INT, Signal::TERM][round % 3];
+    for round in 0..12 {
+        let kind = [Signal::KILL, Signal::INT, Signal::TERM][round as usize % 3];
         let mut command = place.command(SIGN);
         let mut child = command
             .stdout(Stdio::null())
@@ -416,7 +421,7 @@ fn a_signer_that_is_stopped_or_killed_leaves_the_old_manifest_or_the_new() {
             .spawn()
             .unwrap();
         // The manifest is written at the end, so most of the moments are there.
-        std::thread::sleep(whole.mul_f64(0.4 + 0.7 * (round as f64) / 24.0));
+        std::thread::sleep(whole.mul_f64(0.4 + 0.7 * f64::from(round) / 12.0));
         let _ = rustix::process::kill_process(
             rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(),
             kind,

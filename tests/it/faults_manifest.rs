@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::Place;
-use crate::sign_verify::{answer, finish, verdict};
+use crate::sign_verify::{Answer, answer, finish, verdict};
 
 const MANIFEST: &str = "tree/integrity_manifest.json";
 const TYPE: &str = "application/vnd.agp.integrity-manifest.v1+json";
@@ -64,17 +64,22 @@ fn signed() -> (Place, Value) {
 }
 
 /// Writes a text as the manifest and compares the answer.
-fn check(place: &Place, name: &str, text: impl AsRef<[u8]>, expected: (i32, &[&str])) {
+fn check(place: &Place, name: &str, text: impl AsRef<[u8]>, expected: Answer<'_>) {
     place.write(MANIFEST, text);
     eprintln!("{name}");
     verdict(place, expected);
 }
 
-const MALFORMED: (i32, &[&str]) = (2, &["manifest.malformed"]);
-const INCONSISTENT: (i32, &[&str]) = (1, &["manifest.inconsistent"]);
-const INVALID: (i32, &[&str]) = (1, &["signature.invalid"]);
-const UNSUPPORTED: (i32, &[&str]) = (2, &["manifest.unsupported_version"]);
-const GOOD: (i32, &[&str]) = (0, &[]);
+const MALFORMED: Answer<'static> = (2, &["manifest.malformed"]);
+const INCONSISTENT: Answer<'static> = (1, &["manifest.inconsistent"]);
+const INVALID: Answer<'static> = (1, &["signature.invalid"]);
+const UNSUPPORTED: Answer<'static> = (2, &["manifest.unsupported_version"]);
+const GOOD: Answer<'static> = (0, &[]);
+
+/// Makes one thing wrong.
+type Edit = fn(&mut Value);
+/// A manifest and the one file of its tree.
+type Pair = (Vec<u8>, Vec<u8>);
 
 /// Every place in a value, as JSON pointers, objects and arrays among them.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
@@ -210,7 +215,7 @@ fn a_value_of_another_type_is_malformed_wherever_it_stands() {
     ];
     for pointer in all {
         for value in &wrong {
-            let allowed: &[(&str, Value, (i32, &[&str]))] = &[
+            let allowed: &[(&str, Value, Answer<'_>)] = &[
                 ("/audit_head", json!(null), GOOD),
                 ("/audit_head/mac", json!(null), GOOD),
                 ("/expires_at", json!(null), GOOD),
@@ -484,7 +489,7 @@ fn every_signature_field_that_is_edited_is_noticed() {
         let last = if digits.ends_with('0') { "1" } else { "0" };
         Value::from(format!("{}{last}", &digits[..digits.len() - 1]))
     };
-    let cases: [(&str, Value, (i32, &[&str])); 10] = [
+    let cases: [(&str, Value, Answer<'_>); 10] = [
         ("signature", flip("signature"), INVALID),
         ("signature", "0".repeat(64).into(), INVALID),
         ("content_hash", flip("content_hash"), INVALID),
@@ -622,7 +627,7 @@ fn what_disagrees_under_a_good_signature_is_inconsistent() {
         seal_tag(&mut other);
         check(&place, field, other.to_string(), INCONSISTENT);
     }
-    let structure: [(&str, fn(&mut Value), &[&str]); 4] = [
+    let structure: [(&str, Edit, &[&str]); 4] = [
         (
             "a directory that is not listed",
             |value| {
@@ -711,7 +716,7 @@ fn times_must_be_in_order_not_in_the_future_and_not_over() {
     let (place, original) = signed();
     let now = agp::base::clock::now();
     let at = |seconds: i64| Value::from(now.plus_seconds(seconds).to_seconds_string());
-    let cases: [(&str, i64, i64, Option<i64>, (i32, &[&str])); 9] = [
+    let cases: [(&str, i64, i64, Option<i64>, Answer<'_>); 9] = [
         ("now", 0, 0, None, GOOD),
         ("within the skew", 200, 200, None, GOOD),
         ("signed in the future", 0, 4000, None, (1, &["time.future"])),
@@ -904,11 +909,7 @@ fn another_trees_manifest_does_not_fit() {
 
 /// Writes a tree for every variant, links unchanged files, and verifies all in one run; gives the
 /// status of each in the order given.
-fn statuses(
-    place: &Place,
-    variants: &[(Vec<u8>, Vec<u8>)],
-    original: &(Vec<u8>, Vec<u8>),
-) -> Vec<String> {
+fn statuses(place: &Place, variants: &[Pair], original: &Pair) -> Vec<String> {
     let name = |folder: &str, file: &str| place.at(format!("all/{folder}/{file}"));
     for (index, (manifest, file)) in variants.iter().enumerate() {
         let folder = format!("{index:06}");
@@ -944,7 +945,7 @@ fn flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-fn one_file() -> (Place, (Vec<u8>, Vec<u8>)) {
+fn one_file() -> (Place, Pair) {
     let place = Place::new();
     let content = b"all of this counts".to_vec();
     place.write("tree/e\u{1b}", &content);

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::faults_manifest::forge;
 use crate::harness::Place;
-use crate::sign_verify::{answer, finish, verdict};
+use crate::sign_verify::{Answer, answer, finish, verdict};
 
 const MANIFEST: &str = "tree/integrity_manifest.json";
-const GOOD: (i32, &[&str]) = (0, &[]);
-const MALFORMED: (i32, &[&str]) = (2, &["manifest.malformed"]);
+const GOOD: Answer<'static> = (0, &[]);
+const MALFORMED: Answer<'static> = (2, &["manifest.malformed"]);
 
 fn signed() -> Place {
     let place = Place::new();
@@ -26,7 +26,7 @@ pub(crate) fn fifo(path: &Path) {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-fn sign(place: &Place, expected: (i32, &[&str])) -> Value {
+fn sign(place: &Place, expected: Answer<'_>) -> Value {
     answer(place, ["sign", "--input-dir", "tree"], expected)
 }
 
@@ -250,7 +250,7 @@ fn a_key_file_that_is_a_link_is_judged_by_what_it_points_to() {
     place.write("key", crate::harness::secret());
     symlink("key", place.at("link")).unwrap();
     symlink("loop", place.at("loop")).unwrap();
-    let sign = |key: &str, expected: (i32, &[&str])| {
+    let sign = |key: &str, expected: Answer<'_>| {
         answer(
             &place,
             ["sign", "--input-dir", "tree", "--key-file", key],

@@ -14,6 +14,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 const MANIFEST: &str = "tree/integrity_manifest.json";
 
+/// An exit code, and every finding code that comes with it, sorted.
+pub(crate) type Answer<'a> = (i32, &'a [&'a str]);
+
 /// Runs a command that must end in time and must not panic, whatever it is given.
 pub(crate) fn finish(command: &mut Command) -> Ran {
     let child = command
@@ -43,7 +46,7 @@ pub(crate) fn signal(id: u32, signal: rustix::process::Signal) {
 pub(crate) fn answer<S: AsRef<OsStr>>(
     place: &Place,
     arguments: impl IntoIterator<Item = S>,
-    (code, findings): (i32, &[&str]),
+    (code, findings): Answer<'_>,
 ) -> Value {
     let mut command = place.command(arguments);
     let ran = finish(command.arg("--json"));
@@ -69,7 +72,7 @@ fn refused<'a>(place: &Place, arguments: impl IntoIterator<Item = &'a str>) {
 }
 
 /// Verifies `tree/`.
-pub(crate) fn verdict(place: &Place, expected: (i32, &[&str])) -> Value {
+pub(crate) fn verdict(place: &Place, expected: Answer<'_>) -> Value {
     answer(place, ["verify", "--manifest", MANIFEST], expected)
 }
 
