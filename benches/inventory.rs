@@ -97,6 +97,7 @@ fn walking_and_hashing(criterion: &mut Criterion) {
             root: folder.path(),
             excludes: &globs,
             exempt: &[],
+            expected: None,
             progress: &progress,
         };
         let mut group = criterion.benchmark_group(corpus);

@@ -33,6 +33,7 @@
 //!         root: folder.path(),
 //!         excludes: &Globs::default(),
 //!         exempt: &[],
+//!         expected: None,
 //!         progress: &Progress::default(),
 //!     };
 //!     inventory::take(&request, None).map(|taken| taken.inventory)

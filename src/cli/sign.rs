@@ -235,6 +235,8 @@ fn failure(error: SignError) -> Failure {
         SignError::Exclude(_) | SignError::Exempt(_) | SignError::Sequence(_) => {
             Failure::new(Kind::Usage, error)
         }
+        SignError::Output(_) => Failure::new(Kind::Usage, error)
+            .with_hint("name another `--output`, or remove the file first"),
         SignError::Open { .. } => Failure::new(Kind::Input, error),
         SignError::Seal(_) | SignError::Write(_) => Failure::new(Kind::Output, error),
     }

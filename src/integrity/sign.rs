@@ -1,7 +1,7 @@
 //! Seals a tree: takes its inventory, refuses what cannot be vouched for, signs, writes.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -118,6 +118,9 @@ pub enum SignError {
     /// A number above 2^53−1, or 0.
     #[error("sequence {0} is not from 1 to 2^53-1")]
     Sequence(u64),
+    /// A file that is no manifest stands where the manifest would go.
+    #[error("`{0}` is not a manifest, so it is not replaced by one")]
+    Output(String),
     /// `--rotate` on a manifest that does not verify, or whose tree changed.
     #[error("the manifest cannot be rotated, because it or its tree does not verify")]
     Rotate(Vec<Finding>),
@@ -275,6 +278,11 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
     let there = request
         .output
         .filter(|output| output.symlink_metadata().is_ok_and(|meta| meta.is_file()));
+    if let Some(output) = there
+        && !looks_like_manifest(output)
+    {
+        return Err(SignError::Output(shown(output)));
+    }
     let must = request.terms.rotate;
     // A given number and a reproducible manifest do not depend on what was there before.
     let fixed = request.terms.sequence.is_some() || request.terms.epoch.is_some();
@@ -303,6 +311,23 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
             ))
         }
     }
+}
+
+/// Whether a file may be replaced by a manifest: an empty one, or one that begins as ours and the
+/// guide's do. Anything else is somebody's work.
+fn looks_like_manifest(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = files::open_regular(path).and_then(|file| {
+        let read = file.take(4096).read_to_end(&mut start);
+        read.map_err(FileError::at("read", path))
+    });
+    let names = |field: &str| {
+        start
+            .windows(field.len())
+            .any(|window| window == field.as_bytes())
+    };
+    // What cannot be read is left to the error of replacing it.
+    read.is_err() || start.is_empty() || names("\"algorithm\"") || names("\"manifest_version\"")
 }
 
 /// The terms with what the previous manifest decides filled in.
@@ -362,6 +387,7 @@ fn take_tree(
         root: request.root,
         excludes: &excludes,
         exempt: &exempt,
+        expected: None,
         progress: request.progress,
     };
     let (taken, findings) = tree::take(

@@ -1,6 +1,7 @@
 //! Proves a tree intact against its manifest, in four checks and a fixed order: parse strictly,
 //! find the key, check the MAC, then consistency, time, and at last the files.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::checks::{check_consistency, compare, count_problems};
@@ -271,11 +272,16 @@ impl Verification {
         self.section.root = Some(root.clone());
         // Compiled once before, when the manifest was parsed.
         let excludes = Globs::compile(&options.exclude).unwrap_or_default();
+        let expected = match request.only {
+            None => Cow::Borrowed(&sealed.manifest.inventory),
+            Some(only) => Cow::Owned(sealed.manifest.inventory.filtered(only)),
+        };
         let taken = tree::take(
             &inventory::Request {
                 root: &located.root,
                 excludes: &excludes,
                 exempt: &exempt,
+                expected: Some(&expected),
                 progress: request.progress,
             },
             request.cache_dir.map(|directory| (directory, secret)),
@@ -291,38 +297,22 @@ impl Verification {
         };
         self.section.exempt = exempt.iter().map(|path| below(&root, path)).collect();
         self.section.reused = taken.cache.reused;
-        let sha256 = Some(digest_of(&taken.inventory));
-        self.resources.push(Resource {
-            path: root.clone(),
-            access: "read",
-            sha256,
-        });
-
-        let expected;
-        let expected = match request.only {
-            None => &sealed.manifest.inventory,
-            Some(only) => {
-                expected = sealed.manifest.inventory.filtered(only);
-                taken.inventory = taken.inventory.filtered(only);
-                let asked = |problem: &inventory::Problem| {
-                    problem.path.as_ref().is_none_or(|path| only.excludes(path))
-                };
-                taken.problems.retain(asked);
-                findings.push(
-                    Finding::new(
-                        &codes::SCOPE_PARTIAL,
-                        format!("only `{}` was looked at", only.patterns().join("`, `")),
-                    )
-                    .at(root.clone()),
-                );
-                &expected
-            }
-        };
+        if let Some(only) = request.only {
+            findings.push(narrow(&mut taken, only).at(root.clone()));
+        }
         let counters = &mut self.section.counters;
         counters.excluded = taken.skipped.excluded;
         count_problems(&taken.problems, counters);
         findings.extend(problem_findings(&taken.problems, &root));
-        findings.extend(compare(expected, &taken, (&root, counters)));
+        let differences = compare(&expected, &taken, (&root, counters));
+        // Where something differs, not all of it was read.
+        let sha256 = differences.is_empty().then(|| digest_of(&taken.inventory));
+        self.resources.push(Resource {
+            path: root,
+            access: "read",
+            sha256,
+        });
+        findings.extend(differences);
         Ok(findings)
     }
 
@@ -378,6 +368,17 @@ fn check_signature(
     }
     findings.extend(weakness(&secret));
     (Some(secret), findings)
+}
+
+/// Keeps of a walk what was asked for, and says that it is a part.
+fn narrow(taken: &mut inventory::Taken, only: &Globs) -> Finding {
+    taken.inventory = taken.inventory.filtered(only);
+    taken.problems.retain(|problem| {
+        let path = problem.path.as_ref();
+        path.is_none_or(|path| only.excludes(path))
+    });
+    let text = format!("only `{}` was looked at", only.patterns().join("`, `"));
+    Finding::new(&codes::SCOPE_PARTIAL, text)
 }
 
 /// Refuses to overwrite a signed file, and warns of a report that will not be known to the tree.

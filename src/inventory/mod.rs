@@ -125,9 +125,16 @@ pub struct Request<'a> {
     pub excludes: &'a Globs,
     /// Exact paths left out, together with everything below them.
     pub exempt: &'a [RelPath],
+    /// What is expected, where that is all that matters: a file that is not in it, or is there
+    /// with another size, differs without being read, and gets the digest [`NOT_READ`].
+    pub expected: Option<&'a Inventory>,
     /// Where to tell how far the work is, and where to look whether to stop.
     pub progress: &'a Progress,
 }
+
+/// Stands for the digest of a file that was not read (see [`Request::expected`]). No content is
+/// known to have it.
+pub const NOT_READ: Digest = Digest([0; 32]);
 
 /// How far a walk is; shared between threads. Counters only grow.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::cache::{self, Record};
-use super::{Entry, File, Kind, ProblemKind, Progress, Symlink};
+use super::{Entry, File, Inventory, Kind, NOT_READ, ProblemKind, Progress, Symlink};
 use crate::base::beneath::Root;
 use crate::base::clock::Timestamp;
 use crate::base::digest::{Digest, Hasher};
@@ -79,6 +79,8 @@ pub(super) fn mode_of(stat: &Stat) -> u32 {
 pub(super) struct Source<'a> {
     pub(super) root: &'a Root,
     pub(super) progress: &'a Progress,
+    /// Files outside of it, or of another size, need not be read.
+    pub(super) expected: Option<&'a Inventory>,
     /// When the walk began.
     pub(super) started: Timestamp,
     /// Sorted; empty without a cache.
@@ -181,6 +183,11 @@ impl<'a> Reader<'a> {
     }
 
     fn file(&mut self, path: &RelPath) -> Result<Entry, Stop> {
+        let size_expected = match self.source.expected.map(|expected| expected.get(path)) {
+            None => None,
+            Some(Some(Entry::File(file))) => Some(file.size_bytes),
+            Some(_) => return self.unread(path),
+        };
         let (at, name) = self.folder.locate(self.source.root, path)?;
         let known = match self.source.known {
             [] => None,
@@ -194,25 +201,39 @@ impl<'a> Reader<'a> {
         };
         if let Some((stat, stamp, digest)) = known {
             let draw = self.source.lottery.hash_one(cache::key(&stamp));
-            if !draw.is_multiple_of(RECHECK_ONE_IN) {
+            let other_size = size_expected.is_some_and(|size| size != stamp.size_bytes);
+            if other_size || !draw.is_multiple_of(RECHECK_ONE_IN) {
                 self.tally.reused += 1;
                 return Ok(self.note(&stat, digest));
             }
-            let (stat, found) = self.hash(path)?;
+            let (stat, found) = self.hash(path, None)?;
             self.tally.rechecked += 1;
             return match found == digest || Stamp::of(&stat) != stamp {
                 true => Ok(self.note(&stat, found)),
                 false => Err(Stop::CacheLied),
             };
         }
-        let (stat, digest) = self.hash(path)?;
+        let (stat, digest) = self.hash(path, size_expected)?;
         Ok(self.note(&stat, digest))
+    }
+
+    /// A file that nobody expects: its name is all that matters.
+    fn unread(&mut self, path: &RelPath) -> Result<Entry, Stop> {
+        let (at, name) = self.folder.locate(self.source.root, path)?;
+        let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match is_file(&stat) {
+            true => Ok(self.note(&stat, NOT_READ)),
+            false => Err(unstable(
+                "it became another kind of entry while the tree was read",
+            )),
+        }
     }
 
     /// Makes the entry, and a record for the next time where the state is old enough to tell.
     fn note(&mut self, stat: &Stat, sha256: Digest) -> Entry {
         let stamp = Stamp::of(stat);
-        if self.source.records == Recording::On && stamp.is_settled(self.source.started) {
+        let wanted = self.source.records == Recording::On && sha256 != NOT_READ;
+        if wanted && stamp.is_settled(self.source.started) {
             self.tally.records.push(cache::record(&stamp, sha256));
         }
         Entry::File(File {
@@ -223,8 +244,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The digest of a file that had one state from before the first byte to after the last.
-    fn hash(&mut self, path: &RelPath) -> Result<(Stat, Digest), Stop> {
+    /// The digest of a file that had one state from before the first byte to after the last;
+    /// [`NOT_READ`] where its size is not the expected one.
+    fn hash(&mut self, path: &RelPath, size_expected: Option<u64>) -> Result<(Stat, Digest), Stop> {
         let (at, name) = self.folder.locate(self.source.root, path)?;
         let file = rustix::fs::openat(at, name, READ, Mode::empty())?;
         let before = rustix::fs::fstat(&file)?;
@@ -234,6 +256,9 @@ impl<'a> Reader<'a> {
             ));
         }
         let size = Stamp::of(&before).size_bytes;
+        if size_expected.is_some_and(|expected| expected != size) {
+            return Ok((before, NOT_READ));
+        }
         if size > self.size_bytes_max {
             return Err(Stop::Large(size));
         }

@@ -75,6 +75,7 @@ fn take_at(
             &Source {
                 root: &root,
                 progress: request.progress,
+                expected: request.expected,
                 started,
                 known,
                 records,
@@ -313,6 +314,7 @@ mod tests {
         Source {
             root,
             progress: request.progress,
+            expected: request.expected,
             started: clock::now(),
             known: &[],
             records: Recording::Off,

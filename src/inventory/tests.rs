@@ -37,6 +37,7 @@ impl Plain {
             root,
             excludes: &self.globs,
             exempt: &self.exempt,
+            expected: None,
             progress: &self.progress,
         }
     }
@@ -467,4 +468,28 @@ fn an_inventory_is_sorted_finds_its_paths_and_refuses_a_path_twice() {
 #[test]
 fn an_entry_stays_small_enough_for_two_inventories_of_a_million() {
     assert!(size_of::<(RelPath, Entry)>() <= 80);
+}
+
+#[test]
+fn a_file_that_is_not_expected_or_has_another_size_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("listed"), "same size").unwrap();
+    fs::write(root.join("grown"), "short").unwrap();
+    let expected = taken(root).inventory;
+    fs::write(root.join("grown"), "longer than it was").unwrap();
+    fs::write(root.join("unlisted"), "new").unwrap();
+    let plain = Plain::new();
+    let request = Request {
+        expected: Some(&expected),
+        ..plain.of(root)
+    };
+    let found = take(&request, None).unwrap();
+    let digest = |name| match found.inventory.get(&path(name)) {
+        Some(Entry::File(file)) => file.sha256,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(digest("listed"), Digest::of(b"same size"));
+    assert_eq!([digest("grown"), digest("unlisted")], [NOT_READ; 2]);
+    assert_eq!(found.hashed_bytes, 9);
 }

@@ -194,6 +194,38 @@ fn interrupted(fast: &Fast, arguments: &[&str], signal: Signal) -> Ran {
     ran
 }
 
+/// Lists a file in a signed manifest with some digest, and seals it again: signing a file of that
+/// size would take minutes.
+fn list(manifest: &Path, (name, size_bytes): (&str, u64)) {
+    use agp::base::{digest::Digest, relpath::RelPath};
+    use agp::inventory::{Entry, File, Inventory};
+    use agp::seal::{Key, Keyring, Secret};
+    let secret = Secret::decode(crate::harness::secret().as_bytes(), 8).unwrap();
+    let keyring = Keyring::new(vec![Key::at_hand(secret.clone(), "the harness".into())]);
+    let mut sealed = agp::integrity::read_authentic(manifest, &keyring).unwrap();
+    let mut entries: Vec<_> = sealed
+        .manifest
+        .inventory
+        .iter()
+        .map(|(path, entry)| (path.clone(), entry.clone()))
+        .collect();
+    let file = File {
+        size_bytes,
+        sha256: Digest([1; 32]),
+        mode: 0o644,
+        modified_seconds: 0,
+    };
+    let path = RelPath::parse(name.as_bytes()).unwrap();
+    entries.push((path, Entry::File(file)));
+    sealed.manifest.inventory = Inventory::from_entries(entries).unwrap();
+    sealed.manifest.summary = agp::integrity::Summary::of(&sealed.manifest.inventory);
+    let signed_at = sealed.signature.signed_at;
+    let sealed = sealed.manifest.seal(&secret, signed_at).unwrap();
+    let mut text = Vec::new();
+    sealed.write_document(&mut text).unwrap();
+    std::fs::write(manifest, text).unwrap();
+}
+
 #[test]
 fn interrupted_by_a_signal_it_says_so_and_leaves_a_consistent_state() {
     let fast = Fast::new();
@@ -205,6 +237,7 @@ fn interrupted_by_a_signal_it_says_so_and_leaves_a_consistent_state() {
         .set_len(64 << 30)
         .unwrap();
     std::fs::write(fast.at("p.json"), "{}").unwrap();
+    list(&fast.at(MANIFEST), ("huge", 64 << 30));
     let verify = [
         "verify",
         "--manifest",

@@ -4,8 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    clippy::type_complexity,
-    reason = "a test may stop at the first surprise, says what it skips, and keeps its table in sight"
+    reason = "a test may stop at the first surprise, and says what it skips"
 )]
 #![expect(unreachable_pub, reason = "nothing leaves a test binary")]
 

@@ -606,3 +606,22 @@ fn a_report_is_written_when_there_is_no_answer() {
     assert_eq!(report["verdict"], "error");
     assert_eq!(codes(&report), ["manifest.malformed"]);
 }
+
+#[test]
+fn signing_never_replaces_a_file_that_is_no_manifest() {
+    let place = Place::new();
+    place.write("tree/a.json", "{\"a\": 1}");
+    let ran = place.run([
+        "sign",
+        "--input-dir",
+        "tree",
+        "--output",
+        "tree/a.json",
+        "--json",
+    ]);
+    assert_eq!(
+        (ran.code, codes(&ran.json())),
+        (2, vec!["command.usage".to_owned()])
+    );
+    assert_eq!(place.read("tree/a.json"), "{\"a\": 1}");
+}
