@@ -400,7 +400,7 @@ def main():
         os.chdir(empty)  # where no policy lies about
         floor = Sample([shutil.which("true")], dict(os.environ), os.path.join(scratch, "stderr")).peak
         print("%s, %d cores, Linux %s; medians of %d rounds; memory floor %.1f MiB; load %.2f at the start" % (
-            processor(), CPUS, platform.release(), options.runs, floor / MIB, os.getloadavg()[0]))
+            processor(), CPUS, platform.release().split("-")[0], options.runs, floor / MIB, os.getloadavg()[0]))
         for corpus in corpora:
             measure_corpus(corpus, options, agp, scratch)
         if agp:
