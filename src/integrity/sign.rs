@@ -166,6 +166,13 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     let (previous, more) = read_previous(request)?;
     findings.extend(more);
     let terms = continue_terms(request, previous.as_ref())?;
+    if let Some(expires_at) = terms
+        .expires_at
+        .filter(|expires_at| *expires_at < terms.now)
+    {
+        let text = format!("expired at {}", expires_at.to_seconds_string());
+        findings.push(Finding::new(&codes::SIGN_ALREADY_EXPIRED, text).at(shown(request.root)));
+    }
     let own_path = request
         .output
         .and_then(|output| path_within(request.root, output));

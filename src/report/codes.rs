@@ -119,6 +119,9 @@ codes! {
     SIGN_PREVIOUS_UNVERIFIED = "sign.previous_unverified", Medium, Verdict::Pass,
         "The manifest that was replaced did not verify under this key, so that its sequence was not continued",
         "give `--sequence` if verifiers keep the highest number seen";
+    SIGN_ALREADY_EXPIRED = "sign.already_expired", Medium, Verdict::Pass,
+        "The manifest states an expiry that has passed, so that it verifies nowhere",
+        "give a later `--expires-at`";
     AUDIT_UNAVAILABLE = "audit.unavailable", Medium, Verdict::Pass,
         "The command was not recorded in an audit log", "";
     AUDIT_TAMPERED = "audit.tampered", Critical, Verdict::Fail,

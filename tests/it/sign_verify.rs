@@ -462,7 +462,7 @@ fn a_manifest_ends_when_it_says() {
     answer(
         &place,
         words(&format!("{sign} 2001-01-01T00:00:00Z")),
-        (0, &[]),
+        (0, &["sign.already_expired"]),
     );
     verdict(&place, (1, &["time.expired"]));
     for bad in [
