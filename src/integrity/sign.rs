@@ -166,13 +166,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     let (previous, more) = read_previous(request)?;
     findings.extend(more);
     let terms = continue_terms(request, previous.as_ref())?;
-    if let Some(expires_at) = terms
-        .expires_at
-        .filter(|expires_at| *expires_at < terms.now)
-    {
-        let text = format!("expired at {}", expires_at.to_seconds_string());
-        findings.push(Finding::new(&codes::SIGN_ALREADY_EXPIRED, text).at(shown(request.root)));
-    }
+    findings.extend(already_expired(&terms, request.root));
     let own_path = request
         .output
         .and_then(|output| path_within(request.root, output));
@@ -357,6 +351,12 @@ fn continue_terms(request: &Request<'_>, previous: Option<&Sealed>) -> Result<Te
         }
         _ => Ok(terms),
     }
+}
+
+fn already_expired(terms: &Terms, root: &Path) -> Option<Finding> {
+    let expires_at = terms.expires_at.filter(|time| *time < terms.now)?;
+    let text = format!("expired at {}", expires_at.to_seconds_string());
+    Some(Finding::new(&codes::SIGN_ALREADY_EXPIRED, text).at(shown(root)))
 }
 
 /// What is left out: as asked, and the report that the guide's own sequence writes beside the
