@@ -164,9 +164,11 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         .map(|output| lock(output, request.progress))
         .transpose()?;
     let (previous, more) = read_previous(request)?;
-    findings.extend(more);
     let terms = continue_terms(request, previous.as_ref())?;
-    findings.extend(already_expired(&terms, request.root));
+    findings.extend(
+        more.into_iter()
+            .chain(already_expired(&terms, request.root)),
+    );
     let own_path = request
         .output
         .and_then(|output| path_within(request.root, output));
