@@ -150,13 +150,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     let key = request.keyring.active()?;
     let secret = key.secret()?;
     let mut findings: Vec<_> = weakness(&secret).into_iter().collect();
-    let canonical_root = request
-        .root
-        .canonicalize()
-        .map_err(|source| SignError::Open {
-            path: request.root.to_owned(),
-            source,
-        })?;
+    let canonical_root = resolve(request.root)?;
     // Held to the end: a second signer of the same manifest waits here, so that both sequences
     // count and neither sees the other's half-named file.
     let _lock = request
@@ -165,10 +159,8 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         .transpose()?;
     let (previous, more) = read_previous(request)?;
     let terms = continue_terms(request, previous.as_ref())?;
-    findings.extend(
-        more.into_iter()
-            .chain(already_expired(&terms, request.root)),
-    );
+    findings.extend(more);
+    findings.extend(already_expired(&terms, request.root));
     let own_path = request
         .output
         .and_then(|output| path_within(request.root, output));
@@ -217,6 +209,14 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         reused,
         findings,
         resources,
+    })
+}
+
+/// The tree's own path, links followed: what `absolute_path` and the default subject show.
+fn resolve(root: &Path) -> Result<PathBuf, SignError> {
+    root.canonicalize().map_err(|source| SignError::Open {
+        path: root.to_owned(),
+        source,
     })
 }
 
