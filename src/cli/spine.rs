@@ -457,6 +457,7 @@ impl<'a> Run<'a> {
     /// Writes what there is to write, and gives the exit code.
     fn end(mut self, result: Result<Done, Failure>, head: Option<AuditHead>) -> u8 {
         let warnings = std::mem::take(&mut self.warnings);
+        // Every report passes here once: the seam where alerts, metrics and exports will hang.
         let with_warnings = |mut report: Report| {
             report.findings.extend(warnings.iter().cloned());
             report.findings.sort();
