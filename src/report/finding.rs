@@ -4,35 +4,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::codes::Code;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Worth mending some day.
-    Low,
-    /// Worth mending soon.
-    Medium,
-    /// Worth mending before anything is released.
-    High,
-    /// Stop here.
-    Critical,
-}
-
-impl Severity {
-    /// The word in reports and policies.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
+use crate::base::severity::Severity;
 
 /// One finding. Ordered by path, place and code, so that reports are deterministic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

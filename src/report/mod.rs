@@ -7,7 +7,7 @@ pub mod codes;
 mod finding;
 
 pub use codes::Code;
-pub use finding::{Finding, Severity};
+pub use finding::Finding;
 
 use std::collections::BTreeMap;
 
