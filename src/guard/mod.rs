@@ -14,5 +14,5 @@ mod tests;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use pack::shipped;
-pub use rule::{Family, LoadError, Near, Pack, Pattern, Rule};
+pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};
