@@ -53,6 +53,23 @@ pub struct Family {
     pub fix: String,
 }
 
+/// A check that is code and no pattern, described like a rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// `family.kind`.
+    pub id: String,
+    /// What it finds, for people.
+    pub title: String,
+    /// What kind of violation that is.
+    pub category: Category,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How sure the check is.
+    #[serde(default = "certain")]
+    pub confidence: Confidence,
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
