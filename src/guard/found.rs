@@ -4,7 +4,8 @@
 use std::fmt;
 
 use super::rule::{Check, Rule};
-use crate::report::{Category, Code, Confidence, Detail, Finding, Severity, State, codes};
+use crate::base::severity::Severity;
+use crate::report::{Category, Code, Confidence, Detail, Finding, State, codes};
 
 /// Something found, with the bytes that fingerprint and redaction are made of. It never leaves
 /// the guard: what reports get is the finding alone.
