@@ -5,6 +5,7 @@
 
 mod evaluate;
 pub mod filter;
+mod found;
 mod pack;
 mod rule;
 mod scan;
@@ -13,6 +14,7 @@ mod template;
 mod tests;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
+pub use found::{Found, Place};
 pub use pack::shipped;
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};

@@ -14,8 +14,9 @@ use serde::Deserialize;
 use super::filter::Checksum;
 use super::{scan, template};
 use crate::base::relpath::RelPath;
+use crate::base::severity::Severity;
 use crate::inventory::Globs;
-use crate::report::{Category, Confidence, Severity};
+use crate::report::{Category, Confidence};
 
 /// How many bytes before a keyword are looked at.
 pub(super) const REACH_BEFORE_BYTES: usize = 128;
