@@ -4,8 +4,10 @@
 //! know the command line, where findings are printed, or which other verb asks.
 
 mod evaluate;
+pub mod files;
 pub mod filter;
 mod found;
+mod notes;
 mod pack;
 mod rule;
 mod scan;
@@ -15,6 +17,7 @@ mod tests;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use found::{Found, Place};
+pub use notes::Item;
 pub use pack::shipped;
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};

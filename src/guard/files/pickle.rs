@@ -51,6 +51,10 @@ pub(super) const COMPUTED: &str = "?";
 /// Reads the pickles that a content begins with, one behind the other, as far as they go; `None`
 /// where the first bytes are no pickle's, unless its name says that it is one.
 pub(super) fn read(content: &[u8], is_named_so: bool) -> Option<Pickle> {
+    read_within(ITEMS_MAX, content, is_named_so)
+}
+
+fn read_within(items_max: usize, content: &[u8], is_named_so: bool) -> Option<Pickle> {
     if !is_named_so && !begins_as_binary(content) && !begins_as_text(content) {
         return None;
     }
@@ -58,7 +62,7 @@ pub(super) fn read(content: &[u8], is_named_so: bool) -> Option<Pickle> {
     let mut at = 0;
     loop {
         let mut machine = Machine::new(content, at);
-        machine.run(&mut pickle);
+        machine.run(items_max, &mut pickle);
         at = machine.at;
         // What else is behind the end belongs to whoever reads it by other means.
         if machine.end != End::Whole || !begins_as_binary(&content[at..]) {
@@ -145,9 +149,9 @@ impl<'c> Machine<'c> {
         }
     }
 
-    fn run(&mut self, pickle: &mut Pickle) {
+    fn run(&mut self, items_max: usize, pickle: &mut Pickle) {
         while self.end == End::Broken && self.step(pickle).is_some() {
-            if self.stack.len() > ITEMS_MAX || self.memo.len() > ITEMS_MAX {
+            if self.stack.len() > items_max || self.memo.len() > items_max {
                 self.end = End::TooMuch;
             }
         }
@@ -361,7 +365,10 @@ impl<'c> Machine<'c> {
     }
 
     fn drop_to_mark(&mut self) -> Option<()> {
-        let mark = self.stack.iter().rposition(|item| matches!(item, Item::Mark));
+        let mark = self
+            .stack
+            .iter()
+            .rposition(|item| matches!(item, Item::Mark));
         self.stack.truncate(mark?);
         Some(())
     }
@@ -381,12 +388,16 @@ mod tests {
 
     fn imports(content: &[u8]) -> String {
         let pickle = read(content, true).unwrap();
-        let names = pickle.imports.iter().map(|(module, name)| format!("{module}.{name}"));
-        names.collect::<Vec<_>>().join(" ") + match pickle.end {
-            End::Whole => "",
-            End::Broken => " (broken)",
-            End::TooMuch => " (too much)",
-        }
+        let names = pickle
+            .imports
+            .iter()
+            .map(|(module, name)| format!("{module}.{name}"));
+        names.collect::<Vec<_>>().join(" ")
+            + match pickle.end {
+                End::Whole => "",
+                End::Broken => " (broken)",
+                End::TooMuch => " (too much)",
+            }
     }
 
     #[test]
@@ -445,13 +456,13 @@ mod tests {
 
     #[test]
     fn a_pickle_that_only_wants_room_does_not_get_it() {
+        let end = |content: &[u8]| read_within(1000, content, true).unwrap().end;
         for opcode in [b'(', b'N', b']'] {
-            let content = vec![opcode; ITEMS_MAX + 10];
-            assert_eq!(read(&content, true).unwrap().end, End::TooMuch);
+            assert_eq!(end(&[opcode; 1001]), End::TooMuch);
+            assert_eq!(end(&[opcode; 1000]), End::Broken);
         }
-        let mut content = vec![b'N'];
-        content.resize(ITEMS_MAX + 10, 0x94);
-        assert_eq!(read(&content, true).unwrap().end, End::TooMuch);
+        assert_eq!(end(&[&b"N"[..], &[0x94; 1001]].concat()), End::TooMuch);
+        assert_eq!(end(&[&b"N"[..], &[0x94; 1000], b"."].concat()), End::Whole);
     }
 
     proptest! {
