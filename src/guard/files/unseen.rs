@@ -185,7 +185,7 @@ mod tests {
             ("let x = 1; // plain", &[][..]),
             (
                 "/*\u{202e} } \u{2066}if (isAdmin)\u{2069} \u{2066} begin */",
-                &[(TurnsAround, 3), (Embeds, 6)],
+                &[(TurnsAround, 3), (Embeds, 7)],
             ),
             ("\"user\u{2066}\" // open", &[(TurnsAround, 6), (Embeds, 6)]),
             ("\"\u{2068}name\u{2069}\"", &[(Embeds, 2)]),
