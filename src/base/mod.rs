@@ -6,4 +6,5 @@ pub mod clock;
 pub mod digest;
 pub mod files;
 pub mod relpath;
+pub mod severity;
 pub mod units;

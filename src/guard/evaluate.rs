@@ -7,14 +7,15 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::found::{Found, Place};
 use super::rule::LoadError;
-use super::scan::{Match, Scanner, Scratch};
+use super::scan::{Scanner, Scratch};
 use crate::base::beneath::Root;
 use crate::base::files;
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Globs, Kind, Progress, TakeError};
 use crate::policy::Policy;
-use crate::report::{Category, Detail, Finding, State, codes};
+use crate::report::{Finding, codes};
 
 /// What is to be looked at, and how.
 #[derive(Debug)]
@@ -87,14 +88,16 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
     let mut evaluation = Evaluation::default();
     for target in request.targets {
         let sources = sources(request, target)?;
-        let found: Vec<(Vec<Finding>, u64)> = sources
+        let looked: Vec<(Vec<Found>, u64)> = sources
             .par_iter()
             .map_init(Scratch::default, |scratch, source| {
                 look(request, source, scratch)
             })
             .collect();
-        for (findings, bytes) in found {
-            evaluation.findings.extend(findings);
+        for (found, bytes) in looked {
+            evaluation
+                .findings
+                .extend(found.into_iter().map(|found| found.finding));
             evaluation.coverage.files += 1;
             evaluation.coverage.bytes += bytes;
         }
@@ -128,7 +131,7 @@ fn sources(request: &Request<'_>, target: &Path) -> Result<Vec<Source>, GuardErr
     Ok(sources.collect())
 }
 
-fn look(request: &Request<'_>, source: &Source, scratch: &mut Scratch) -> (Vec<Finding>, u64) {
+fn look(request: &Request<'_>, source: &Source, scratch: &mut Scratch) -> (Vec<Found>, u64) {
     let mut text = Vec::new();
     let parent = files::parent_of(&source.place);
     let name = source.place.file_name().map(|name| name.as_encoded_bytes());
@@ -138,38 +141,27 @@ fn look(request: &Request<'_>, source: &Source, scratch: &mut Scratch) -> (Vec<F
     });
     let read = opened.and_then(|file| std::fs::File::from(file).read_to_end(&mut text));
     if let Err(error) = read {
-        let finding = Finding::new(&codes::FILE_UNREADABLE, error.to_string());
-        return (vec![finding.at(&source.shown)], 0);
+        let place = Place {
+            shown: &source.shown,
+            ..Place::default()
+        };
+        let found = Found::by_code(&codes::FILE_UNREADABLE, &place, error.to_string());
+        return (vec![found], 0);
     }
     let matches = request.scanner.scan(&text, Some(&source.path), scratch);
-    let findings = matches.iter().map(|found| finding(request, source, found));
-    (findings.collect(), text.len() as u64)
-}
-
-fn finding(request: &Request<'_>, source: &Source, found: &Match) -> Finding {
-    let rule = &request.scanner.pack().rules[found.rule];
-    let code = match rule.category {
-        Category::Secret => &codes::GUARD_SECRET,
-        Category::SuspiciousFile => &codes::GUARD_SUSPICIOUS_FILE,
-        Category::Operation => &codes::GUARD_OPERATION,
-        Category::Configuration => &codes::GUARD_CONFIGURATION,
-    };
-    let mut finding = Finding::new(code, rule.title.clone())
-        .at(&source.shown)
-        .on_line(found.line);
-    finding.severity = found.severity;
-    finding.column = Some(found.column);
-    finding.with_detail(Detail {
-        rule_id: rule.id.clone(),
-        category: rule.category,
-        confidence: found.confidence,
-        end_line: Some(found.end_line),
-        redacted: None,
-        fingerprint: None,
-        state: State::Open,
-        reason: None,
-        would_fail: false,
-        member: None,
-        decoded: Vec::new(),
-    })
+    let found = matches.iter().map(|matched| {
+        let rule = &request.scanner.pack().rules[matched.rule];
+        let place = Place {
+            shown: &source.shown,
+            member: None,
+            line: Some(matched.line),
+            column: Some(matched.column),
+            end_line: Some(matched.end_line),
+        };
+        Found::by_rule(rule, &place, rule.title.clone())
+            .with_severity(matched.severity)
+            .with_confidence(matched.confidence)
+            .with_value(&text[matched.value.clone()])
+    });
+    (found.collect(), text.len() as u64)
 }

@@ -8,6 +8,7 @@ mod content;
 mod decode;
 mod evaluate;
 pub mod filter;
+mod found;
 mod pack;
 mod rule;
 mod scan;
@@ -18,6 +19,7 @@ mod wide;
 mod window;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
+pub use found::{Found, Place};
 pub use pack::shipped;
-pub use rule::{Family, LoadError, Near, Pack, Pattern, Rule};
+pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};

@@ -12,7 +12,8 @@ use regex_automata::meta;
 use super::filter;
 use super::rule::{Pack, REACH_BEFORE_BYTES, Rule};
 use crate::base::relpath::RelPath;
-use crate::report::{Category, Confidence, Severity};
+use crate::base::severity::Severity;
+use crate::report::{Category, Confidence};
 
 /// The family whose rules yield to those of any provider.
 const GENERIC_FAMILY: &str = "generic";

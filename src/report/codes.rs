@@ -2,8 +2,8 @@
 //!
 //! Codes are API from the first release: one may be added, none changes its meaning.
 
-use super::finding::Severity;
-use super::{Severity::*, Verdict};
+use super::Verdict;
+use crate::base::severity::Severity::{self, *};
 
 /// A kind of finding.
 #[derive(Debug, PartialEq, Eq)]
