@@ -31,8 +31,6 @@ const MEMBERS_MAX: u64 = 1_000_000;
 pub(super) struct Inspection {
     /// In the order in which they were found.
     pub(super) matches: Vec<Located>,
-    /// Whole texts that fit a window: for those who read more than a rule does.
-    pub(super) texts: Vec<Whole>,
     /// The first bytes of the file itself.
     pub(super) head: Vec<u8>,
     /// Bytes looked at, those of members included.
@@ -56,15 +54,6 @@ pub(super) struct Located {
     pub(super) member: Option<String>,
     /// How the text was encoded, outermost first.
     pub(super) decoded: Vec<&'static str>,
-}
-
-/// A text that was seen whole.
-#[derive(Debug)]
-pub(super) struct Whole {
-    /// UTF-8 where it was text at all.
-    pub(super) text: Vec<u8>,
-    /// The file inside an archive.
-    pub(super) member: Option<String>,
 }
 
 /// Part of a file that could not be looked at.

@@ -9,6 +9,7 @@ mod decode;
 mod evaluate;
 pub mod filter;
 mod found;
+mod look;
 mod pack;
 mod rule;
 mod scan;

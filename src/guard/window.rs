@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memrchr};
 
-use super::content::{Inspector, Located, Place, Whole};
+use super::content::{Inspector, Located, Place};
 use super::decode;
 use super::scan::Match;
 
@@ -53,7 +53,6 @@ impl<'i, 'a> Windows<'i, 'a> {
     fn run_in(&mut self, window: &mut Vec<u8>, reader: &mut dyn Read) -> io::Result<()> {
         window.clear();
         let mut own = 0;
-        let mut is_first = true;
         loop {
             let wanted = WINDOW_BYTES - window.len();
             let read = (&mut *reader).take(wanted as u64).read_to_end(window)?;
@@ -69,15 +68,8 @@ impl<'i, 'a> Windows<'i, 'a> {
             };
             self.look(window, own..end);
             if is_last {
-                if is_first && !self.is_binary {
-                    self.inspector.out.texts.push(Whole {
-                        text: window.clone(),
-                        member: self.place.member.clone(),
-                    });
-                }
                 return Ok(());
             }
-            is_first = false;
             let passed = end - CONTEXT_BYTES;
             self.pass(&window[..passed]);
             window.drain(..passed);
