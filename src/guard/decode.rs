@@ -88,9 +88,11 @@ impl Decoded {
 }
 
 /// Everything encoded in a text that decodes to something readable, sorted by place.
-pub(super) fn decode_all(text: &[u8]) -> Vec<Decoded> {
+///
+/// `digits_before` is how many digits of a run that the text begins in stand before the text.
+pub(super) fn decode_all(text: &[u8], digits_before: usize) -> Vec<Decoded> {
     let mut found = Vec::new();
-    runs(text, &mut found);
+    runs(text, digits_before, &mut found);
     if memchr::memchr(0, text).is_some() {
         wide(text, &mut found);
     }
@@ -118,14 +120,24 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
+/// How many digits a text ends with.
+pub(super) fn digits_at_end(text: &[u8]) -> usize {
+    let digits = text.iter().rev().take_while(|byte| is_digit_64(**byte));
+    digits.count()
+}
+
 fn is_digit_64(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & DIGIT_64 != 0
 }
 
 /// Runs of digits, the lines of a wrapped one together.
-fn runs(text: &[u8], found: &mut Vec<Decoded>) {
-    let mut at = 0;
-    // Every run that matters has a digit at each multiple of its least length.
+fn runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
+    // Groups of four digits begin where the run does.
+    let goes_on = text.first().is_some_and(|byte| is_digit_64(*byte));
+    let mut at = match goes_on {
+        true => digits_before.next_multiple_of(4) - digits_before,
+        false => 0,
+    };
     while at < text.len() {
         if !is_digit_64(text[at]) {
             at += 1;
@@ -236,6 +248,12 @@ fn hex_of(run: &[u8]) -> Option<Vec<u8>> {
 
 /// Whether the first decoded bytes are text, wide text, or begin something compressed.
 fn is_promising(trial: &[u8]) -> bool {
+    // The text may begin within a character.
+    let inside = trial
+        .iter()
+        .take(3)
+        .take_while(|byte| (0x80..=0xbf).contains(*byte));
+    let trial = &trial[inside.count()..];
     let is_text =
         |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0xc2..=0xf4 | 0x80..=0xbf);
     let is_compressed =
@@ -430,7 +448,7 @@ mod tests {
         "the quick brown fox jumps over the lazy dog, said=\"nobody\" & went home / slept";
 
     fn decoded(text: &str) -> Vec<(Encoding, String)> {
-        let all = decode_all(text.as_bytes()).into_iter();
+        let all = decode_all(text.as_bytes(), 0).into_iter();
         all.map(|one| {
             (
                 one.encoding,
@@ -498,7 +516,7 @@ mod tests {
     #[test]
     fn a_decoded_byte_knows_where_it_came_from() {
         let text = "a = \"x%41y\"";
-        let all = decode_all(text.as_bytes());
+        let all = decode_all(text.as_bytes(), 0);
         assert_eq!(all[0].text, b"a = \"xAy\"");
         assert_eq!(all[0].origin(6), 6);
         assert_eq!(all[0].origin(7), 9);
@@ -507,7 +525,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_bring_it_down_and_places_are_inside(text in proptest::collection::vec(prop_oneof![Just(b'%'), Just(b'\\'), Just(b'&'), Just(b'='), Just(0), any::<u8>()], 0..300)) {
-            for one in decode_all(&text) {
+            for one in decode_all(&text, 0) {
                 prop_assert!(one.range.end <= text.len());
                 prop_assert!(one.origin(one.text.len().saturating_sub(1)) < text.len().max(1));
             }

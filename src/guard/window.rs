@@ -10,12 +10,23 @@ use super::content::{Inspector, Located, Place};
 use super::decode;
 use super::scan::Match;
 
-/// Bytes of a window.
-const WINDOW_BYTES: usize = 4 << 20;
-/// How much of a window the next one looks at again.
-const OVERLAP_BYTES: usize = 1 << 16;
-/// How much before its own part a window still sees.
-const CONTEXT_BYTES: usize = 1 << 12;
+/// How large windows are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Bytes of a window; more than the other two together.
+    window_bytes: usize,
+    /// How much of a window the next one looks at again: more than any match is long.
+    overlap_bytes: usize,
+    /// How much before its own part a window still sees.
+    context_bytes: usize,
+}
+
+/// What files are read with.
+const SIZES: Sizes = Sizes {
+    window_bytes: 4 << 20,
+    overlap_bytes: 1 << 16,
+    context_bytes: 1 << 12,
+};
 /// Encodings inside encodings: no further.
 const DECODE_DEPTH_MAX: usize = 3;
 
@@ -23,9 +34,12 @@ const DECODE_DEPTH_MAX: usize = 3;
 pub(super) struct Windows<'i, 'a> {
     inspector: &'i mut Inspector<'a>,
     place: &'i Place,
+    sizes: Sizes,
     /// Lines and characters of the current line before the window.
     lines: u64,
     columns: u64,
+    /// Digits of an encoded run right before the window.
+    digits: usize,
     /// Whether the text has zeros and is nothing that people write.
     is_binary: bool,
 }
@@ -35,8 +49,10 @@ impl<'i, 'a> Windows<'i, 'a> {
         Self {
             inspector,
             place,
+            sizes: SIZES,
             lines: 0,
             columns: 0,
+            digits: 0,
             is_binary: false,
         }
     }
@@ -54,7 +70,7 @@ impl<'i, 'a> Windows<'i, 'a> {
         window.clear();
         let mut own = 0;
         loop {
-            let wanted = WINDOW_BYTES - window.len();
+            let wanted = self.sizes.window_bytes - window.len();
             let read = (&mut *reader).take(wanted as u64).read_to_end(window)?;
             self.inspector.note_bytes(read);
             if self.inspector.is_interrupted() {
@@ -64,16 +80,16 @@ impl<'i, 'a> Windows<'i, 'a> {
             self.is_binary |= memchr::memchr(0, &window[..window.len().min(1 << 13)]).is_some();
             let end = match is_last {
                 true => window.len(),
-                false => window.len() - OVERLAP_BYTES,
+                false => window.len() - self.sizes.overlap_bytes,
             };
             self.look(window, own..end);
             if is_last {
                 return Ok(());
             }
-            let passed = end - CONTEXT_BYTES;
+            let passed = end - self.sizes.context_bytes;
             self.pass(&window[..passed]);
             window.drain(..passed);
-            own = CONTEXT_BYTES;
+            own = self.sizes.context_bytes;
         }
     }
 
@@ -84,6 +100,11 @@ impl<'i, 'a> Windows<'i, 'a> {
         if line > 0 {
             self.columns = 0;
         }
+        let digits = decode::digits_at_end(part);
+        self.digits = match digits == part.len() {
+            true => self.digits + digits,
+            false => digits,
+        };
         let characters = part[line..].iter().filter(|byte| **byte & 0xC0 != 0x80);
         self.columns += characters.count() as u64;
     }
@@ -129,7 +150,7 @@ impl<'i, 'a> Windows<'i, 'a> {
         seen: &mut Vec<Located>,
         plain: usize,
     ) {
-        for one in decode::decode_all(text) {
+        for one in decode::decode_all(text, self.digits) {
             let is_known = seen[..plain].iter().any(|known| {
                 known.found.value.start <= one.range.start && one.range.end <= known.found.value.end
             });
@@ -179,7 +200,7 @@ impl<'i, 'a> Windows<'i, 'a> {
         if decoded.len() >= DECODE_DEPTH_MAX {
             return;
         }
-        for one in decode::decode_all(text) {
+        for one in decode::decode_all(text, 0) {
             let mut path = decoded.to_vec();
             path.push(one.encoding.word());
             let from = inner.len();
@@ -187,6 +208,102 @@ impl<'i, 'a> Windows<'i, 'a> {
             for (found, _, _) in &mut inner[from..] {
                 found.value = one.origin(found.value.start)..one.range.end;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+    use crate::base::relpath::RelPath;
+    use crate::guard::rule::Pack;
+    use crate::guard::scan::{Scanner, Scratch};
+    use crate::inventory::Progress;
+
+    const RULE: &str = r#"
+        [[rule]]
+        id = "test.token"
+        title = "Token"
+        category = "secret"
+        severity = "high"
+        keywords = ["tok_"]
+        regex = '\btok_[a-z0-9]{20}\b'
+        reach = 64
+        examples = ["tok_«lownum 20»"]
+        negatives = ["tok"]
+    "#;
+
+    /// The places and encodings of what is found through windows of some size.
+    fn found(text: &[u8], sizes: Sizes) -> Vec<(u64, u64, String)> {
+        let mut pack = Pack::default();
+        pack.add(RULE).unwrap();
+        let scanner = Scanner::new(pack).unwrap();
+        let (mut scratch, progress) = (Scratch::default(), Progress::default());
+        let mut inspector = Inspector::new((&scanner, &mut scratch, &progress), 0);
+        let place = Place::of_file(RelPath::parse(b"file").unwrap());
+        let mut windows = Windows::new(&mut inspector, &place);
+        windows.sizes = sizes;
+        windows.run(&mut &text[..]).unwrap();
+        let matches = inspector.out.matches.into_iter();
+        let mut found: Vec<_> = matches
+            .map(|one| {
+                let value = String::from_utf8(one.value).unwrap();
+                (
+                    one.found.line,
+                    one.found.column,
+                    value + &one.decoded.concat(),
+                )
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_run_longer_than_windows_is_decoded_to_its_end() {
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD_NO_PAD;
+        let lines = (0..400).map(|number| format!("number {number} and tok_{number:020} é\n"));
+        let text = STANDARD_NO_PAD.encode(lines.collect::<String>());
+        for window_bytes in 1000..1008 {
+            let sizes = Sizes {
+                window_bytes,
+                overlap_bytes: 300,
+                context_bytes: 300,
+            };
+            let found = found(format!("x {text}").as_bytes(), sizes);
+            assert_eq!(found.len(), 400, "{window_bytes}");
+        }
+    }
+
+    #[test]
+    fn windows_of_every_size_find_the_same_at_the_same_places() {
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD;
+        let token = |number: usize| format!("tok_{number:020}");
+        let mut text = String::new();
+        for number in 0..40 {
+            let filler = "ü ".repeat(number * 7 % 31);
+            let line = match number % 3 {
+                0 => format!("{filler}{}\n", token(number)),
+                1 => format!(
+                    "{filler}{} ",
+                    STANDARD.encode(format!("say {} now", token(number)))
+                ),
+                _ => format!("{filler}\\x74ok_{number:020}\n"),
+            };
+            text.push_str(&line);
+        }
+        let whole = found(text.as_bytes(), SIZES);
+        assert_eq!(whole.len(), 40, "{whole:?}");
+        for window_bytes in 900..1000 {
+            let sizes = Sizes {
+                window_bytes,
+                overlap_bytes: 400,
+                context_bytes: 400,
+            };
+            assert_eq!(found(text.as_bytes(), sizes), whole, "{window_bytes}");
         }
     }
 }
