@@ -171,6 +171,12 @@ pub(super) fn run(cli: &Cli) -> u8 {
             changes: false,
             reports_to_output: true,
         },
+        Command::Guard(_) => Conduct {
+            name: "guard",
+            event: "guard.evaluate",
+            changes: false,
+            reports_to_output: true,
+        },
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
@@ -214,7 +220,7 @@ fn replaces_what_it_reads(cli: &Cli) -> bool {
             None => &arguments.manifest[..],
         },
         Command::Audit(arguments) => arguments.manifests(),
-        Command::Sign(_) | Command::Tool(_) => &[],
+        Command::Sign(_) | Command::Guard(_) | Command::Tool(_) => &[],
     };
     real(output).is_some_and(|output| {
         manifests
@@ -275,6 +281,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     let mut result = match &cli.command {
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
+        Command::Guard(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
@@ -303,6 +310,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
     match command {
         Command::Sign(arguments) => &arguments.key,
         Command::Verify(arguments) => &arguments.key,
+        Command::Guard(arguments) => &arguments.key,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Tool(_) => &NONE,
     }

@@ -149,6 +149,15 @@ codes! {
     AUDIT_REFUSED = "audit.refused", High, Verdict::Error,
         "The audit log cannot be written, and the policy is strict, so that nothing was done",
         "name a writable place with `--state-dir`";
+    GUARD_SECRET = "guard.secret", High, Verdict::Violation,
+        "A password, key, token or other credential stands in a file",
+        "revoke it where it was issued, then read it from the environment or a secret store";
+    GUARD_SUSPICIOUS_FILE = "guard.suspicious_file", High, Verdict::Violation,
+        "A file is there that does not belong among assets", "";
+    GUARD_OPERATION = "guard.operation", High, Verdict::Violation,
+        "A script shows an operation that the policy does not allow", "";
+    GUARD_CONFIGURATION = "guard.configuration", Medium, Verdict::Violation,
+        "A setting or an asset breaks the policy", "";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

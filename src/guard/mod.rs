@@ -1,0 +1,18 @@
+//! Floor 2: what should not be in a tree of assets, and what should not be done to it.
+//!
+//! Owns the rules, the scan, what suppresses a finding and what a policy makes of it. Must never
+//! know the command line, where findings are printed, or which other verb asks.
+
+mod evaluate;
+pub mod filter;
+mod pack;
+mod rule;
+mod scan;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
+pub use pack::shipped;
+pub use rule::{Family, LoadError, Near, Pack, Pattern, Rule};
+pub use scan::{Match, Scanner, Scratch};
