@@ -3,7 +3,12 @@
 use super::rule::{LoadError, Pack};
 
 /// Every file of rules, by name.
-const FILES: [(&str, &str); 1] = [("generic", include_str!("rules/generic.toml"))];
+const FILES: [(&str, &str); 4] = [
+    ("ai", include_str!("rules/ai.toml")),
+    ("generic", include_str!("rules/generic.toml")),
+    ("messaging", include_str!("rules/messaging.toml")),
+    ("payments", include_str!("rules/payments.toml")),
+];
 
 /// The shipped rules.
 ///
