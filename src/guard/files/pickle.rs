@@ -137,8 +137,11 @@ fn begins_as_binary(content: &[u8]) -> bool {
 /// name, a mark or a container.
 fn begins_as_text(content: &[u8]) -> bool {
     match content {
-        [b'c', rest @ ..] => name_line(rest).and_then(name_line).is_some(),
-        [b'(', b'c' | b'i' | b'd' | b'l' | b't' | b'S' | b'V', ..] => true,
+        [b'c', rest @ ..] | [b'(', b'c', rest @ ..] => {
+            name_line(rest).and_then(name_line).is_some()
+        }
+        [b'(', b'd' | b'l' | b't', b'p', b'0'..=b'9', ..] => true,
+        [b'(', b'S', b'\'' | b'"', ..] => true,
         _ => false,
     }
 }
@@ -306,6 +309,10 @@ impl Reader {
                 let argument = std::mem::take(&mut self.argument);
                 let mut lines = std::str::from_utf8(&argument).ok()?.split('\n');
                 let (module, name) = (lines.next()?, lines.next()?);
+                // No escape is read here: what is no name is nothing that could be imported.
+                if !danger::is_name(module) || !danger::is_name(name) {
+                    return None;
+                }
                 self.import(module, name);
                 if opcode == b'i' {
                     self.drop_to_mark()?;
@@ -564,6 +571,9 @@ mod tests {
             (b"cat\n\nfood", false),
             (b"class Foo:\n    pass\n", false),
             (b"(dp0\n.", true),
+            (b"(dp0\n.", true),
+            (b"(S'id'\nios\nsystem\n.", true),
+            (b"(configuration)=\n# Configuration\n", false),
             (b"(a text)", false),
             (b"", false),
         ] {

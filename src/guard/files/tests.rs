@@ -1,6 +1,8 @@
 //! What each fact about an entry makes of it, in tables.
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+use std::sync::OnceLock;
+
 use super::super::notes::Item;
 use super::super::shipped;
 use super::*;
@@ -26,14 +28,15 @@ const FILE: Facts<'_> = Facts {
 };
 
 fn found(path: &[u8], act: impl FnOnce(&Checks<'_>, &mut Notes<'_>)) -> Vec<Found> {
-    let pack = shipped().unwrap();
+    static PACK: OnceLock<Pack> = OnceLock::new();
+    let pack = PACK.get_or_init(|| shipped().unwrap());
     let item = Item {
         shown: "shown",
         member: None,
         path,
     };
-    let mut notes = Notes::new(&pack, item);
-    act(&Checks::new(&pack), &mut notes);
+    let mut notes = Notes::new(pack, item);
+    act(&Checks::new(pack), &mut notes);
     notes.into_found()
 }
 
@@ -264,7 +267,7 @@ fn texts_that_deceive_say_where() {
         ("a.txt", "\u{202e}abc\n", "trojan_source.bidi medium"),
         (
             "a.md",
-            "fine\u{e0041}\u{e0042}\n",
+            "fine\u{e0041}\u{e0042}\u{e0043}\u{e0044}\n",
             "trojan_source.hidden_text high",
         ),
         (
