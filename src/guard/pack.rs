@@ -3,9 +3,18 @@
 use super::rule::{LoadError, Pack};
 
 /// Every file of rules, by name.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 11] = [
     ("cloud", include_str!("rules/cloud.toml")),
+    ("databases", include_str!("rules/databases.toml")),
+    ("delivery", include_str!("rules/delivery.toml")),
+    ("forges", include_str!("rules/forges.toml")),
     ("generic", include_str!("rules/generic.toml")),
+    ("hosting", include_str!("rules/hosting.toml")),
+    ("identity", include_str!("rules/identity.toml")),
+    ("infrastructure", include_str!("rules/infrastructure.toml")),
+    ("monitoring", include_str!("rules/monitoring.toml")),
+    ("registries", include_str!("rules/registries.toml")),
+    ("worktools", include_str!("rules/worktools.toml")),
 ];
 
 /// The shipped rules.
