@@ -494,16 +494,17 @@ const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
 /// assignments. Each has a group around its value; what it means is judged by the filter.
 const SETTING: &str = concat!(
     r#"[\w.\-]{0,40}(?:\[[^\]\s]{0,20}\])?\\{0,3}["'`]?\]?(?:"#,
+    // The value of an entry beside the one that has the name.
+    r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]{1,300})["']|"#,
     // In quotes behind an operator, a type, a call or a prefix; or behind a blank.
-    r#"(?:(?:[ ]?:[ ]?[\w&<>\[\]?.']{1,30})?[ \t]{0,20}(?:[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
+    r#"(?:(?:[ ]?:[ ]?[\w&<>\[\]?.']{1,30})?[ \t]{0,20}(?:[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
     r#"(?:[@bBuUrRfLN$&]{1,2}|(?:new )?[\w:.]{1,40}\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
     r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]]){1,300})"|'((?:[^'\\\r\n]|\\[^\r\n]){1,300})'|`([^`\r\n]{1,300})`"#,
     r#"|\\{1,3}"([^"\\\r\n]{1,300})\\{1,3}"|\\{1,3}'([^'\\\r\n]{1,300})\\{1,3}'|&quot;([^&<\r\n]{1,300})&quot;)"#,
     // Without quotes.
     r#"|[ \t]{0,20}(?:[:?+|.]{0,3}={1,3}>?|:{1,2}|=>)[ \t]{0,8}([^\s"'`<>,;][^\s"'`]{3,299})"#,
-    // The text of an element, an attribute beside the name, an entry of a property list.
+    // The text of an element, an entry of a property list.
     r#"|(?:\s[^<>\r\n]{0,60})?>\s{0,40}([^<>\s][^<>\r\n]{0,299}?)\s{0,40}</"#,
-    r#"|\s{1,8}(?:value|content|default)\s?=\s?["']([^"'<>\r\n]{1,300})["']"#,
     r#"|</key>\s{0,40}<string>([^<>\r\n]{1,300})</string>"#,
     r#")"#,
 );

@@ -47,14 +47,29 @@ const LEVELS_PER_BIT: f64 = 2.5;
 /// How often two neighbouring letters of a written text that has both cases differ in case.
 const FLIP_SHARE: f64 = 0.15;
 
+/// How much a sign that names and paths do not have speaks for a text being drawn at random.
+const SIGN_BITS: f64 = 3.0;
+/// The shortest part of a text whose evidence counts for the whole, as in `prefix_…`.
+const PART_CHARS: usize = 12;
+
 /// How many bits speak for a text having been drawn at random from its own alphabet rather than
-/// written: positive for keys, negative for words. Grows with the length.
+/// written: positive for keys, negative for words. Grows with the length. A text of several parts
+/// is as random as the most random of them.
 pub(super) fn evidence_bits(text: &[u8]) -> f64 {
+    let parts = text.split(|byte| b"_-.:/|~ ".contains(byte));
+    let long = parts.filter(|part| part.len() >= PART_CHARS && part.len() < text.len());
+    long.map(bits).fold(bits(text), f64::max)
+}
+
+fn bits(text: &[u8]) -> f64 {
     let alphabet = Alphabet::of(text);
     let pairs = text.windows(2);
     pairs
         .map(|pair| {
             let (first, second) = (class(pair[0]), class(pair[1]));
+            if is_sign(pair[1]) {
+                return SIGN_BITS;
+            }
             let level = char::from(LEVELS[first][second]).to_digit(36);
             let written = f64::from(level.unwrap_or_default()) / LEVELS_PER_BIT;
             written + alphabet.share(second).log2() + alphabet.case_bits(pair[0], pair[1])
@@ -115,6 +130,11 @@ impl Alphabet {
             false => (0.5 / (1.0 - FLIP_SHARE)).log2(),
         }
     }
+}
+
+/// Whether a byte is punctuation that names, paths and base64 do not have.
+fn is_sign(byte: u8) -> bool {
+    byte.is_ascii_punctuation() && !b"_-./:,=+'\"".contains(&byte)
 }
 
 fn class(byte: u8) -> usize {

@@ -448,7 +448,6 @@ const BEFORE_TOKEN: &[&str] = &[
     "max",
     "min",
     "missing",
-    "new",
     "next",
     "no",
     "nonce",

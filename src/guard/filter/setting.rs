@@ -203,8 +203,13 @@ impl<'t> Setting<'t> {
     /// Takes off what ends an unquoted value and does not belong to it.
     fn trim(&mut self) {
         let value = &self.text[self.value.clone()];
-        let mut length = memchr::memmem::find(value, b"</").unwrap_or(value.len());
-        if value[..length].starts_with(b"$(") {
+        // The end of an element, a line inside a string, the next parameter of a query.
+        let ends: [&[u8]; 3] = [b"</", b"\\n", b"\\r"];
+        let ends = ends
+            .into_iter()
+            .filter_map(|end| memchr::memmem::find(value, end));
+        let mut length = ends.min().unwrap_or(value.len());
+        if value.starts_with(b"$(") {
             return;
         }
         while length > 1 && b",;".contains(&value[length - 1]) {
@@ -344,7 +349,7 @@ fn is_chosen(value: &[u8]) -> bool {
     let count = |test: fn(&u8) -> bool| value.iter().filter(|byte| test(byte)).count();
     let letters = count(u8::is_ascii_alphabetic);
     let digits = count(u8::is_ascii_digit);
-    let separators = count(|byte| b"_-.:/ ".contains(byte));
+    let separators = count(|byte| b"_-.:/".contains(byte));
     let signs = count(u8::is_ascii_punctuation) - separators;
     let is_technical = [
         "sha", "md", "base", "oauth", "pbkdf", "argon", "utf", "int", "uint", "x", "pkcs", "ed",
@@ -366,7 +371,7 @@ fn is_chosen(value: &[u8]) -> bool {
             (0, _) => {
                 signs * 6 >= value.len()
                     && !value.ends_with(b":")
-                    && value.iter().any(u8::is_ascii_uppercase)
+                    && (signs >= 3 || value.iter().any(u8::is_ascii_uppercase))
             }
             (_, 0) => separators == 0 && value.iter().any(u8::is_ascii_digit),
             _ => true,
@@ -461,7 +466,7 @@ fn is_reference_to_data(value: &[u8]) -> bool {
         .iter()
         .any(|start| value.starts_with(start) && (start.len() > 1 || is_text))
         || is_address(value)
-        || is_text && has_extension(value)
+        || has_extension(value)
         || count(|byte| *byte == b'/') > 0 && evidence_bits(value) < RANDOM_BITS
         || count(u8::is_ascii_digit) + count(|byte| b".:-/+TZ, ".contains(byte)) == value.len()
             && value.iter().any(|byte| b".:-/".contains(byte))
