@@ -3,15 +3,22 @@
 //! Owns the rules, the scan, what suppresses a finding and what a policy makes of it. Must never
 //! know the command line, where findings are printed, or which other verb asks.
 
+mod archive;
+mod compression;
+mod content;
+mod decode;
 mod evaluate;
 pub mod filter;
 mod found;
+mod look;
 mod pack;
 mod rule;
 mod scan;
 mod template;
 #[cfg(test)]
 mod tests;
+mod wide;
+mod window;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use found::{Found, Place};
