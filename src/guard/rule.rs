@@ -99,6 +99,8 @@ pub struct Rule {
     pub entropy_min: Option<f64>,
     /// Whether what it finds has to look drawn at random.
     pub random: bool,
+    /// Whether its match begins with a name, which then has to begin a word.
+    pub begins_word: bool,
     /// What kind of assignment it finds, judged as a whole: name, operator, quotes and value.
     pub setting: Option<Kind>,
     /// Which paths it looks at, matched in lower case; `None` is every path.
@@ -383,6 +385,10 @@ impl Rule {
                 "has a `reach` of more than {REACH_BYTES_MAX} bytes"
             ));
         }
+        let begins_word = raw
+            .regex
+            .as_ref()
+            .is_some_and(|text| text.starts_with("{{assign"));
         let pattern = raw.regex.map(|text| expand(&text)).transpose()?;
         let anchored = |texts: Vec<String>| {
             let anchored = texts.into_iter().map(|text| format!("^(?:{text})$"));
@@ -410,6 +416,7 @@ impl Rule {
             checksum: raw.checksum,
             entropy_min: raw.entropy,
             random: raw.random,
+            begins_word,
             setting: raw.setting,
             near: raw.near,
             companion: raw.companion,

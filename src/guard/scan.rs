@@ -260,11 +260,16 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
         value = setting.value();
     } else if rule.category == Category::Secret {
         let bytes = text.get(value.clone())?;
-        let is_placeholder = match rule.random {
-            true => !filter::is_random(bytes) || filter::is_filler(bytes),
-            false => false,
-        };
-        if is_placeholder || filter::is_placeholder(bytes) {
+        if filter::is_placeholder(bytes) {
+            return None;
+        }
+        if rule.random && filter::is_typed(bytes) {
+            // Somebody's fingers ran over the keys: an example, more often than not.
+            (severity, confidence) = (severity.min(Severity::Low), Confidence::Low);
+        } else if rule.random && (!filter::is_random(bytes) || filter::is_filler(bytes)) {
+            return None;
+        }
+        if rule.begins_word && is_amid_word(text, start) {
             return None;
         }
     }
@@ -292,6 +297,16 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
         column: 0,
         end_line: 0,
     })
+}
+
+/// Whether a place is within a word: behind a letter, and no capital that begins a word of its own.
+fn is_amid_word(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let (Some(before), Some(first)) = (before, text.get(at)) else {
+        return false;
+    };
+    let begins = before.is_ascii_lowercase() && first.is_ascii_uppercase();
+    before.is_ascii_alphabetic() && first.is_ascii_alphabetic() && !begins
 }
 
 /// What a rule says of an assignment that weighs so much: its own word only where nothing is left
