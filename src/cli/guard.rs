@@ -91,7 +91,7 @@ impl GuardArgs {
             } else {
                 &self.target
             },
-            policy: &context.policy.policy,
+            loaded: context.policy,
             scanner: &scanner,
             progress: context.progress,
             state_dir: &context.state_dir,

@@ -10,16 +10,18 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::content::Tools;
 use super::look::{Seen, Source, look};
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
+use super::settings;
 use super::watch::Checks;
 use crate::base::beneath::Root;
-use crate::base::files;
+use crate::base::files::parent_of;
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Globs, Listing, Progress, TakeError};
-use crate::policy::Policy;
+use crate::policy::Loaded;
 use crate::report::Finding;
 
 /// What is to be looked at, and how.
@@ -27,8 +29,8 @@ use crate::report::Finding;
 pub struct Request<'a> {
     /// Files and directories, as the user named them.
     pub targets: &'a [PathBuf],
-    /// What is scanned for and what is let through.
-    pub policy: &'a Policy,
+    /// What is scanned for and what is let through, and where that is written.
+    pub loaded: &'a Loaded,
     /// The rules, ready.
     pub scanner: &'a Scanner,
     /// Where to tell how far the work is, and where to look whether to stop.
@@ -90,10 +92,15 @@ pub enum GuardError {
 /// What keeps the whole from being answered; trouble with one file is a finding.
 pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
     let excludes =
-        Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
-    let checks = Checks::new(request.scanner.pack());
-    let mut found = Vec::new();
+        Globs::compile(&request.loaded.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
+    let pack = request.scanner.pack();
+    let mut found = settings::of_policy(request.loaded, pack);
     let mut coverage = Coverage::default();
+    let tools = Tools {
+        scanner: request.scanner,
+        checks: &Checks::new(pack, &request.loaded.policy),
+        progress: request.progress,
+    };
     for target in request.targets {
         let (root, sources) = sources(request, (target, &excludes), &mut coverage)?;
         let total = sources.len() as u64;
@@ -102,7 +109,7 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
         let looked: Vec<Seen> = sources
             .par_iter()
             .map_init(Scratch::default, |scratch, source| {
-                let seen = look((request.scanner, scratch, progress), &checks, &root, source);
+                let seen = look(tools, scratch, (&root, source));
                 progress.files_done.fetch_add(1, Ordering::Relaxed);
                 seen
             })
@@ -136,7 +143,7 @@ fn sources(
     if !kind.is_dir() {
         let name = target.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
-        let root = Root::open(files::parent_of(target)).map_err(failed)?;
+        let root = Root::open(parent_of(target)).map_err(failed)?;
         let kind = inventory::Kind::of(kind);
         return Ok((root, vec![Source { shown, path, kind }]));
     }

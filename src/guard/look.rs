@@ -1,27 +1,20 @@
 //! One entry of a tree, looked at from outside and inside. Knows where an entry is opened; leaves
 //! what is found to others to judge.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::content;
-use super::content::{Bytes, Gap, GapKind, Inspector, Located};
+use super::content::{Bytes, Gap, Inspector, Located, Tools};
 use super::files::Facts;
 use super::found::{Found, Place};
 use super::notes::Item;
 use super::scan::{Scanner, Scratch};
-use super::watch::Checks;
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
-use crate::inventory::{Kind, Progress};
+use crate::inventory::Kind;
 use crate::report::codes;
-
-const BOMB: &str = "archive.bomb";
-const ESCAPING_MEMBER: &str = "archive.escaping_member";
-
-/// Every check of this module.
-#[cfg(test)]
-pub(super) const CHECKS: [&str; 2] = [BOMB, ESCAPING_MEMBER];
 
 /// An entry to look at.
 #[derive(Debug)]
@@ -53,34 +46,54 @@ pub(super) struct Seen {
 
 /// Looks at an entry beneath a root.
 pub(super) fn look(
-    (scanner, scratch, progress): (&Scanner, &mut Scratch, &Progress),
-    checks: &Checks<'_>,
-    root: &Root,
-    source: &Source,
+    tools: Tools<'_>,
+    scratch: &mut Scratch,
+    (root, source): (&Root, &Source),
 ) -> Seen {
     let mut seen = Seen::default();
-    seen.found.extend(from_outside(checks, root, source));
-    if source.kind != Kind::File {
-        return seen;
+    if let Err(error) = look_into((tools, scratch), (root, source), &mut seen) {
+        let place = Place {
+            shown: &source.shown,
+            ..Place::default()
+        };
+        let text = error.to_string();
+        let found = Found::by_code(&codes::FILE_UNREADABLE, &place, text);
+        seen.found.push(found);
+        seen.is_partial = true;
     }
-    let (file, size_bytes) = match open(root, &source.path) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let place = Place {
-                shown: &source.shown,
-                ..Place::default()
-            };
-            let found = Found::by_code(&codes::FILE_UNREADABLE, &place, error.to_string());
-            seen.found.push(found);
-            seen.is_partial = true;
-            return seen;
-        }
+    seen
+}
+
+fn look_into(
+    (tools, scratch): (Tools<'_>, &mut Scratch),
+    (root, source): (&Root, &Source),
+    seen: &mut Seen,
+) -> io::Result<()> {
+    let item = Item {
+        shown: &source.shown,
+        member: None,
+        path: source.path.as_bytes(),
     };
-    let mut inspector = Inspector::new(
-        (&source.shown, checks),
-        (scanner, scratch, progress),
-        size_bytes,
-    );
+    let mut facts = Facts {
+        kind: source.kind,
+        mode: 0,
+        size_bytes: 0,
+        link_target: None,
+    };
+    if source.kind != Kind::File {
+        facts.mode = root.stat(&source.path)?.st_mode & 0o7777;
+        let target = (source.kind == Kind::Symlink).then(|| root.read_link(&source.path));
+        let target = target.transpose()?;
+        facts.link_target = target.as_deref();
+        seen.found.extend(tools.checks.entry(item, &facts));
+        return Ok(());
+    }
+    let (file, metadata) = open(root, &source.path)?;
+    let size_bytes = metadata.len();
+    facts.mode = metadata.permissions().mode() & 0o7777;
+    facts.size_bytes = size_bytes;
+    seen.found.extend(tools.checks.entry(item, &facts));
+    let mut inspector = Inspector::new(tools, scratch, (&source.shown, size_bytes));
     let lower = RelPath::parse(&source.path.as_bytes().to_ascii_lowercase());
     let place = content::Place::of_file(lower.unwrap_or_else(|_| source.path.clone()));
     let looked = inspector.content(Bytes::File(file), &place);
@@ -89,56 +102,22 @@ pub(super) fn look(
     seen.bytes = inspection.bytes;
     seen.members = inspection.members;
     seen.decoded = inspection.decoded;
-    seen.found.extend(inspection.checked);
+    seen.is_partial = !inspection.gaps.is_empty();
+    seen.found.extend(inspection.noted);
     let matches = inspection.matches.into_iter();
     seen.found
-        .extend(matches.map(|one| found(scanner, source, one)));
+        .extend(matches.map(|one| found(tools.scanner, source, one)));
     let gaps = inspection.gaps.iter();
-    seen.found
-        .extend(gaps.map(|gap| told(scanner, source, gap)));
-    seen.is_partial = !inspection.gaps.is_empty();
-    if let Err(error) = looked {
-        let place = Place {
-            shown: &source.shown,
-            ..Place::default()
-        };
-        let text = error.to_string();
-        seen.found
-            .push(Found::by_code(&codes::FILE_UNREADABLE, &place, text));
-        seen.is_partial = true;
-    }
-    seen
+    seen.found.extend(gaps.map(|gap| told(source, gap)));
+    looked
 }
 
-/// What name, mode and target of an entry show.
-fn from_outside(checks: &Checks<'_>, root: &Root, source: &Source) -> Vec<Found> {
-    let item = Item {
-        shown: &source.shown,
-        member: None,
-        path: source.path.as_bytes(),
-    };
-    // What cannot be asked is told where it is opened.
-    let mode = root
-        .stat(&source.path)
-        .map_or(0, |stat| stat.st_mode & 0o7777);
-    let target = match source.kind {
-        Kind::Symlink => root.read_link(&source.path).ok(),
-        _ => None,
-    };
-    let facts = Facts {
-        kind: source.kind,
-        mode,
-        link_target: target.as_deref(),
-    };
-    checks.entry(item, &facts)
-}
-
-/// A regular file and its size; anything else has taken its place since the walk.
-fn open(root: &Root, path: &RelPath) -> io::Result<(File, u64)> {
+/// A regular file and what is known of it; anything else has taken its place since the walk.
+fn open(root: &Root, path: &RelPath) -> io::Result<(File, Metadata)> {
     let file = File::from(root.open_file(path)?);
     let metadata = file.metadata()?;
     match metadata.is_file() {
-        true => Ok((file, metadata.len())),
+        true => Ok((file, metadata)),
         false => Err(io::Error::other("it is no longer a regular file")),
     }
 }
@@ -160,12 +139,7 @@ fn found(scanner: &Scanner, source: &Source, one: Located) -> Found {
 }
 
 /// What could not be looked at, as a finding.
-fn told(scanner: &Scanner, source: &Source, gap: &Gap) -> Found {
-    let check = match gap.kind {
-        GapKind::Bomb => Some(BOMB),
-        GapKind::Escaping => Some(ESCAPING_MEMBER),
-        GapKind::Encrypted | GapKind::Damaged | GapKind::Deep => None,
-    };
+fn told(source: &Source, gap: &Gap) -> Found {
     let place = Place {
         shown: &source.shown,
         member: gap.member.as_deref(),
@@ -175,8 +149,5 @@ fn told(scanner: &Scanner, source: &Source, gap: &Gap) -> Found {
         Some(member) => format!("`{member}` inside of it: {}", gap.reason),
         None => gap.reason.clone(),
     };
-    match check.and_then(|id| scanner.pack().checks.get(id)) {
-        Some(check) => Found::by_check(check, &place, message),
-        None => Found::by_code(&codes::SCAN_PARTIAL, &place, message),
-    }
+    Found::by_code(&codes::SCAN_PARTIAL, &place, message)
 }

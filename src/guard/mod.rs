@@ -4,6 +4,7 @@
 //! know the command line, where findings are printed, or which other verb asks.
 
 mod archive;
+mod assign;
 mod compression;
 mod content;
 mod decode;
@@ -16,6 +17,7 @@ mod notes;
 mod pack;
 mod rule;
 mod scan;
+mod settings;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use serde::Deserialize;
 
-use super::filter::Checksum;
+use super::filter::{Checksum, Kind};
 use super::{scan, template};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
@@ -27,7 +27,7 @@ const REACH_BYTES_MAX: usize = 1 << 16;
 /// The most memory that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// The most memory of a pattern's lazily built automaton, per thread.
-const LAZY_BYTES_MAX: usize = 1 << 18;
+const LAZY_BYTES_MAX: usize = 1 << 19;
 /// The shortest keyword: shorter ones are everywhere.
 const KEYWORD_BYTES_MIN: usize = 3;
 
@@ -99,6 +99,10 @@ pub struct Rule {
     pub entropy_min: Option<f64>,
     /// Whether what it finds has to look drawn at random.
     pub random: bool,
+    /// The name that has to stand before, where the pattern is about what is assigned to one.
+    pub lead: Option<Lead>,
+    /// What kind of assignment it finds, judged as a whole: name, operator, quotes and value.
+    pub setting: Option<Kind>,
     /// Which paths it looks at, matched in lower case; `None` is every path.
     pub path: Option<Globs>,
     /// What it lets pass.
@@ -124,6 +128,24 @@ pub struct Unless {
     pub line: Vec<Pattern>,
     /// Paths, in lower case.
     pub path: Option<Globs>,
+}
+
+/// A name that something is assigned to.
+#[derive(Debug)]
+pub struct Lead {
+    /// What the name has to contain.
+    pub names: Pattern,
+    /// What the rule's pattern then describes.
+    pub behind: Behind,
+}
+
+/// What a pattern describes that has a [`Lead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The value: how it is assigned is common to all such rules.
+    Assignment,
+    /// Everything behind the name.
+    Setting,
 }
 
 /// Another rule that has to match nearby.
@@ -230,6 +252,7 @@ struct RawRule {
     entropy: Option<f64>,
     #[serde(default)]
     random: bool,
+    setting: Option<Kind>,
     #[serde(default)]
     path: Vec<String>,
     #[serde(default)]
@@ -321,6 +344,7 @@ impl Pack {
             let all = rule
                 .pattern
                 .iter()
+                .chain(rule.lead.as_ref().map(|lead| &lead.names))
                 .chain(&rule.unless.value)
                 .chain(&rule.unless.line);
             for pattern in all {
@@ -380,7 +404,10 @@ impl Rule {
                 "has a `reach` of more than {REACH_BYTES_MAX} bytes"
             ));
         }
-        let pattern = raw.regex.map(|text| expand(&text)).transpose()?;
+        let (lead, pattern) = match raw.regex.as_deref().map(lead).transpose()? {
+            Some((lead, pattern)) => (lead, Some(pattern)),
+            None => (None, None),
+        };
         let anchored = |texts: Vec<String>| {
             let anchored = texts.into_iter().map(|text| format!("^(?:{text})$"));
             anchored.map(Pattern::new).collect()
@@ -407,6 +434,8 @@ impl Rule {
             checksum: raw.checksum,
             entropy_min: raw.entropy,
             random: raw.random,
+            lead,
+            setting: raw.setting,
             near: raw.near,
             companion: raw.companion,
             operation: raw.operation,
@@ -477,29 +506,61 @@ fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
     Ok(Some(globs))
 }
 
-/// What stands between a name and what is assigned to it: more of the identifier, a closing quote
-/// or bracket, an operator of some language or a blank, and an opening quote.
-const ASSIGN: &str = r#"[\w .\-\[\]"'\\]{0,40}?(?:[ \t]{0,8}(?:\|\||[:?+]?={1,3}>?|:{1,2}|=>|->|<-|,|>|</?\w{1,20}>\s{0,40}<\w{1,20}>)[ \t]{0,8}|[ \t]{1,8})(?:[a-zA-Z]{1,12}\()?\\{0,3}["'`]{0,3}"#;
 /// What ends a value.
 const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
+/// What follows the name of a setting, value included: the rest of the name, then the syntaxes of
+/// assignments. Each has a group around its value; what it means is judged by the filter.
+const SETTING: &str = concat!(
+    r#"[\w.\-]{0,40}(?:\[[^\]\s]{0,20}\])?\\{0,3}["'`]?\]?(?:"#,
+    // The value of an entry beside the one that has the name.
+    r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]{1,300})["']|"#,
+    // In quotes behind an operator, a type, a call or a prefix; or behind a blank.
+    r#"(?:(?:[ ]?:[ ]?[\w&<>\[\]?.']{1,30})?[ \t]{0,20}(?:[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
+    r#"(?:[@bBuUrRfLN$&]{1,2}|(?:new )?[\w:.]{1,40}\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
+    r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]]){1,300})"|'((?:[^'\\\r\n]|\\[^\r\n]){1,300})'|`([^`\r\n]{1,300})`"#,
+    r#"|\\{1,3}"([^"\\\r\n]{1,300})\\{1,3}"|\\{1,3}'([^'\\\r\n]{1,300})\\{1,3}'|&quot;([^&<\r\n]{1,300})&quot;)"#,
+    // Without quotes.
+    r#"|[ \t]{0,20}(?:[:?+|.]{0,3}={1,3}>?|:{1,2}|=>)[ \t]{0,8}([^\s"'`<>,;][^\s"'`]{3,299})"#,
+    // The text of an element, an entry of a property list.
+    r#"|(?:\s[^<>\r\n]{0,60})?>\s{0,40}([^<>\s][^<>\r\n]{0,299}?)\s{0,40}</"#,
+    r#"|</key>\s{0,40}<string>([^<>\r\n]{1,300})</string>"#,
+    r#")"#,
+);
 
-/// Expands `{{assign "names"}}` and `{{end}}`.
+/// Splits the macro that a pattern begins with from the rest: `{{assign "names"}}` or
+/// `{{setting "names"}}`.
+fn lead(text: &str) -> Result<(Option<Lead>, String), String> {
+    let split = text
+        .strip_prefix("{{")
+        .and_then(|text| text.split_once("}}"));
+    let found = split.and_then(|(name, rest)| {
+        let (word, names) = name.split_once(' ')?;
+        let behind = match word {
+            "assign" => Behind::Assignment,
+            "setting" => Behind::Setting,
+            _ => return None,
+        };
+        Some((behind, names.trim().trim_matches('"'), rest))
+    });
+    let Some((behind, names, rest)) = found else {
+        return Ok((None, expand(text)?));
+    };
+    let names = Pattern::new(format!("(?i:{names})"));
+    let rest = expand(rest)?;
+    let pattern = match behind {
+        Behind::Assignment => rest,
+        Behind::Setting => format!("{SETTING}{rest}"),
+    };
+    Ok((Some(Lead { names, behind }), pattern))
+}
+
+/// Expands `{{end}}`.
 fn expand(text: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len() + 256);
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (name, tail) = after.split_once("}}").ok_or("has a `{{` without `}}`")?;
-        out.push_str(before);
-        match name.split_once(' ') {
-            None if name == "end" => out.push_str(END),
-            Some(("assign", names)) => {
-                let names = names.trim().trim_matches('"');
-                out.push_str(&format!("(?i:{names}){ASSIGN}"));
-            }
-            _ => return Err(format!("has the unknown macro `{name}`")),
+    let expanded = text.replace("{{end}}", END);
+    match expanded.contains("{{") {
+        true => {
+            Err("has a macro that is unknown, or stands elsewhere than at the beginning".into())
         }
-        rest = tail;
+        false => Ok(expanded),
     }
-    out.push_str(rest);
-    Ok(out)
 }

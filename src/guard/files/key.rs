@@ -125,7 +125,7 @@ mod tests {
             ("export DB_PASSWORD='kr4ft'\n", true),
             ("API_KEY=\n# SECRET=abc\n", false),
             ("API_KEY=changeme\n", false),
-            ("stripe_secret = sk9\r\n", true),
+            ("stripe_secret = sk9vQ2xTz7\r\n", true),
         ] {
             assert_eq!(names_a_credential(content.as_bytes()), names, "{content}");
         }

@@ -3,7 +3,7 @@
 
 /// Whether a link at a path leads out of the tree that the path starts in. An absolute one does:
 /// it leads elsewhere as soon as the tree is moved.
-pub(in crate::guard) fn leads_out(path: &[u8], target: &[u8]) -> bool {
+pub(super) fn leads_out(path: &[u8], target: &[u8]) -> bool {
     if target.starts_with(b"/") {
         return true;
     }

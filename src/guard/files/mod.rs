@@ -1,6 +1,7 @@
 //! Suspicious files: what a name, a mode, a link or the first bytes give away. Knows no disk: it
 //! judges facts that others have gathered.
 
+mod archive;
 mod danger;
 mod hidden;
 mod key;
@@ -14,13 +15,15 @@ mod unseen;
 
 use std::os::unix::ffi::OsStrExt;
 
-pub(super) use self::link::leads_out;
+pub(super) use self::archive::{Bomb, Member};
+pub(super) use self::kind::reads_as_text;
 
 use self::danger::Danger;
 use self::hidden::Tail;
 use self::key::Holds;
 use self::kind::{Class, Promise};
 use self::lines::Lines;
+use self::link::leads_out;
 use self::paths::PathRules;
 use super::found::{Found, Place};
 use super::notes::Notes;
@@ -36,6 +39,8 @@ pub(super) struct Facts<'a> {
     pub(super) kind: Kind,
     /// Permission bits, 0 to 0o7777; 0 where there are none.
     pub(super) mode: u32,
+    /// Bytes of a file; 0 for anything else.
+    pub(super) size_bytes: u64,
     /// Where it points, if it is a link.
     pub(super) link_target: Option<&'a [u8]>,
 }
@@ -66,7 +71,7 @@ const HOMOGLYPH: &str = "trojan_source.homoglyph";
 
 /// Every check of this module.
 #[cfg(test)]
-pub(super) const CHECKS: [&str; 29] = [
+pub(super) const CHECKS: [&str; 32] = [
     PRIVATE_KEY,
     ENVIRONMENT,
     MEMORY_DUMP,
@@ -96,6 +101,9 @@ pub(super) const CHECKS: [&str; 29] = [
     name::MIXED_SCRIPT,
     name::NOT_UTF8,
     name::DOUBLE_EXTENSION,
+    archive::OUTSIDE,
+    archive::LINK_OUTSIDE,
+    archive::BOMB,
 ];
 
 /// The checks of files, ready.
@@ -128,8 +136,15 @@ impl<'p> Checks<'p> {
         }
     }
 
-    /// Begins to look at the content of a file or member, which begins like this.
-    pub(super) fn watch(&self, head: &[u8], notes: &mut Notes<'_>) -> Watch {
+    /// What is wrong with a member of an archive, from outside.
+    pub(super) fn member(&self, member: &Member<'_>, notes: &mut Notes<'_>) {
+        archive::check(notes, member);
+        name::check(notes);
+    }
+
+    /// Begins to look at a content which begins like this, and whether it is text of a wider
+    /// encoding.
+    pub(super) fn watch(&self, (head, is_wide): (&[u8], bool), notes: &mut Notes<'_>) -> Watch {
         self.credentials(notes, head);
         let format = kind::of(head);
         match format.map(|format| (format.class, format.name)) {
@@ -149,7 +164,7 @@ impl<'p> Checks<'p> {
         let extension = notes.item().extension();
         let is_media = format.is_some_and(|format| format.class == Class::Media);
         let pickle = pickle::Reader::new(head, PICKLES.contains(&&*extension));
-        let is_text = pickle.is_none() && kind::is_text(head);
+        let is_text = is_wide || (pickle.is_none() && kind::is_text(head));
         Watch {
             pickle,
             lines: is_text.then(|| Lines::new(head, &extension)),

@@ -24,6 +24,7 @@ fn told(found: &[Found]) -> String {
 const FILE: Facts<'_> = Facts {
     kind: Kind::File,
     mode: 0o644,
+    size_bytes: 1,
     link_target: None,
 };
 
@@ -44,7 +45,7 @@ fn found(path: &[u8], act: impl FnOnce(&Checks<'_>, &mut Notes<'_>)) -> Vec<Foun
 fn of_content(path: &[u8], content: &[u8]) -> Vec<Found> {
     let [whole, pieces] = [content.len().max(1), 7].map(|size| {
         found(path, |checks, notes| {
-            let mut watch = checks.watch(content, notes);
+            let mut watch = checks.watch((content, false), notes);
             content
                 .chunks(size)
                 .for_each(|piece| watch.feed(piece, notes));
@@ -222,6 +223,7 @@ fn modes_links_and_kinds_count() {
         let link = Facts {
             kind,
             mode: 0o777,
+            size_bytes: 0,
             link_target: Some(target),
         };
         check_facts(b"a/link", &link, expected);

@@ -211,10 +211,16 @@ mod tests {
                 "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
                 &[],
             ),
-            ("hello\u{e0068}\u{e0069}\u{e0020}\u{e0021}", &[(HiddenText, 6)]),
+            (
+                "hello\u{e0068}\u{e0069}\u{e0020}\u{e0021}",
+                &[(HiddenText, 6)],
+            ),
             ("\u{1f6e0}\u{fe0f}\u{fe0f}", &[]),
             ("x\u{fe0f} \u{2764}\u{fe0f}", &[]),
-            ("eval(\u{e0101}\u{e0122}\u{e0101}\u{fe01})", &[(HiddenText, 6)]),
+            (
+                "eval(\u{e0101}\u{e0122}\u{e0101}\u{fe01})",
+                &[(HiddenText, 6)],
+            ),
             ("葛\u{e0100}飾", &[]),
             ("if sсope:", &[(Homoglyph, 4)]),
             ("# привет, HTML-файл и USBшный", &[]),

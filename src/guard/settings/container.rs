@@ -2,7 +2,6 @@
 //! places of a YAML text.
 
 use super::Leaf;
-use crate::base::severity::Severity;
 use crate::guard::notes::Notes;
 
 const PRIVILEGED: &str = "container.privileged";
@@ -34,7 +33,15 @@ const CAPABILITIES: [&str; 7] = [
 ];
 /// Folders of the machine that decide over it.
 const FOLDERS: [&str; 9] = [
-    "/", "/boot", "/dev", "/etc", "/proc", "/root", "/sys", "/usr", "/var/lib/kubelet",
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/proc",
+    "/root",
+    "/sys",
+    "/usr",
+    "/var/lib/kubelet",
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +53,11 @@ enum Dialect {
 /// Looks at each document that is a manifest.
 pub(super) fn check(leaves: &[Leaf], notes: &mut Notes<'_>) {
     for document in leaves.chunk_by(|a, b| a.document == b.document) {
-        let has = |key: &str| document.iter().any(|leaf| leaf.steps.first().is_some_and(|step| step == key));
+        let has = |key: &str| {
+            document
+                .iter()
+                .any(|leaf| leaf.steps.first().is_some_and(|step| step == key))
+        };
         let dialect = match (has("kind") && has("apiVersion"), has("services")) {
             (true, _) => Dialect::Kubernetes,
             (false, true) => Dialect::Compose,
@@ -67,16 +78,33 @@ fn judge(leaf: &Leaf, dialect: Dialect, notes: &mut Notes<'_>) {
         | (Dialect::Compose, ["services", _, "privileged"])
             if is_true =>
         {
-            notes.add(PRIVILEGED, spot, "the container has every right on its machine");
+            notes.add(
+                PRIVILEGED,
+                spot,
+                "the container has every right on its machine",
+            );
         }
         (Dialect::Kubernetes, [.., "hostNetwork" | "hostPID" | "hostIPC"]) if is_true => {
-            notes.add(HOST_NAMESPACE, spot, "the container shares a namespace of its machine");
+            notes.add(
+                HOST_NAMESPACE,
+                spot,
+                "the container shares a namespace of its machine",
+            );
         }
-        (Dialect::Compose, ["services", _, "network_mode" | "pid" | "ipc"]) if leaf.value == "host" => {
-            notes.add(HOST_NAMESPACE, spot, "the container shares a namespace of its machine");
+        (Dialect::Compose, ["services", _, "network_mode" | "pid" | "ipc"])
+            if leaf.value == "host" =>
+        {
+            notes.add(
+                HOST_NAMESPACE,
+                spot,
+                "the container shares a namespace of its machine",
+            );
         }
         (Dialect::Kubernetes, [.., "hostPath", "path"]) => mounted(&leaf.value, leaf, notes),
-        (Dialect::Compose, ["services", _, "volumes", _] | ["services", _, "volumes", _, "source"]) => {
+        (
+            Dialect::Compose,
+            ["services", _, "volumes", _] | ["services", _, "volumes", _, "source"],
+        ) => {
             let source = leaf.value.split(':').next().unwrap_or_default();
             mounted(source, leaf, notes);
         }
@@ -101,10 +129,8 @@ fn mounted(source: &str, leaf: &Leaf, notes: &mut Notes<'_>) {
     if SOCKETS.iter().any(|socket| trimmed.ends_with(socket)) {
         let message = "the container is given the socket by which all containers are ruled";
         notes.add(ENGINE_SOCKET, spot, message);
-    } else if trimmed.starts_with('/') {
-        let decides = FOLDERS.contains(&trimmed);
-        let severity = if decides { Severity::Medium } else { Severity::Low };
-        let message = "the container is given a folder of its machine";
-        notes.add_as(HOST_PATH, severity, spot, message);
+    } else if FOLDERS.contains(&trimmed) {
+        let message = "the container is given a folder that decides over its machine";
+        notes.add(HOST_PATH, spot, message);
     }
 }

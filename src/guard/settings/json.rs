@@ -41,25 +41,41 @@ pub(super) struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Before a value; the flag says whether `]` may stand here instead.
-    Value { may_close: bool },
+    Value {
+        may_close: bool,
+    },
     /// Before a key; likewise with `}`.
-    Key { may_close: bool },
+    Key {
+        may_close: bool,
+    },
     Colon,
     /// Behind a value inside of something.
     Comma,
     /// Behind a value outside of everything.
     Done,
     /// In a text, and whether the next byte is escaped.
-    Text { quote: u8, is_key: bool, is_escaped: bool },
+    Text {
+        quote: u8,
+        is_key: bool,
+        is_escaped: bool,
+    },
     /// In digits of a `\u` escape; so many are wanted.
-    Digits { quote: u8, is_key: bool, left: u8 },
+    Digits {
+        quote: u8,
+        is_key: bool,
+        left: u8,
+    },
     /// In a number, a word, or a key without quotes.
-    Bare { is_key: bool },
+    Bare {
+        is_key: bool,
+    },
     /// Behind a slash.
     Slash,
     LineComment,
     /// In a comment, and whether the last byte was a star.
-    Comment { is_starred: bool },
+    Comment {
+        is_starred: bool,
+    },
     Failed,
 }
 
@@ -114,7 +130,12 @@ impl Reader {
             if self.state == State::Failed {
                 return;
             }
-            if let State::Text { quote, is_key, is_escaped: false } = self.state {
+            if let State::Text {
+                quote,
+                is_key,
+                is_escaped: false,
+            } = self.state
+            {
                 // Most bytes stand in texts, and most of those mean nothing.
                 let plain = |byte: &u8| *byte != quote && *byte != b'\\' && *byte >= 0x20;
                 let length = bytes.iter().take_while(|byte| plain(byte)).count();
@@ -194,16 +215,32 @@ impl Reader {
 
     fn step(&mut self, byte: u8) {
         match self.state {
-            State::Text { quote, is_key, is_escaped } => {
+            State::Text {
+                quote,
+                is_key,
+                is_escaped,
+            } => {
                 self.step_in_text((quote, is_key, is_escaped), byte);
             }
-            State::Digits { quote, is_key, left } => match (byte.is_ascii_hexdigit(), left) {
+            State::Digits {
+                quote,
+                is_key,
+                left,
+            } => match (byte.is_ascii_hexdigit(), left) {
                 (false, _) => self.unexpected(byte, "four hexadecimal digits"),
                 (true, left) => {
                     self.keep(&[byte]);
                     self.state = match left {
-                        1 => State::Text { quote, is_key, is_escaped: false },
-                        left => State::Digits { quote, is_key, left: left - 1 },
+                        1 => State::Text {
+                            quote,
+                            is_key,
+                            is_escaped: false,
+                        },
+                        left => State::Digits {
+                            quote,
+                            is_key,
+                            left: left - 1,
+                        },
                     };
                 }
             },
@@ -236,13 +273,25 @@ impl Reader {
     fn step_in_text(&mut self, (quote, is_key, is_escaped): (u8, bool, bool), byte: u8) {
         let is_json5 = self.dialect == Dialect::Json5;
         self.keep(&[byte]);
-        let after = State::Text { quote, is_key, is_escaped: false };
+        let after = State::Text {
+            quote,
+            is_key,
+            is_escaped: false,
+        };
         self.state = match (is_escaped, byte) {
-            (true, b'u') => State::Digits { quote, is_key, left: 4 },
+            (true, b'u') => State::Digits {
+                quote,
+                is_key,
+                left: 4,
+            },
             (true, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => after,
             (true, _) if is_json5 => after,
             (true, byte) => return self.unexpected(byte, "an escape"),
-            (false, b'\\') => State::Text { quote, is_key, is_escaped: true },
+            (false, b'\\') => State::Text {
+                quote,
+                is_key,
+                is_escaped: true,
+            },
             (false, byte) if byte == quote => {
                 self.token.pop();
                 return self.end_of_text(is_key);
@@ -298,7 +347,11 @@ impl Reader {
             }
             (byte, State::Comma) => {
                 let is_object = self.open.last().is_some_and(|open| open.is_object);
-                let expected = if is_object { "`,` or `}`" } else { "`,` or `]`" };
+                let expected = if is_object {
+                    "`,` or `}`"
+                } else {
+                    "`,` or `]`"
+                };
                 self.unexpected(byte, expected);
             }
             (byte, _) if self.dialect == Dialect::Lines => {
@@ -322,7 +375,8 @@ impl Reader {
     /// Whether a byte is the next of a mark that begins the text.
     fn takes_mark(&mut self, byte: u8) -> bool {
         const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
-        let is_next = self.lines == 0 && self.open.is_empty() && MARK.get(self.marks) == Some(&byte);
+        let is_next =
+            self.lines == 0 && self.open.is_empty() && MARK.get(self.marks) == Some(&byte);
         self.marks += usize::from(is_next);
         is_next
     }
@@ -363,7 +417,11 @@ impl Reader {
     fn begin_text(&mut self, quote: u8, is_key: bool) {
         self.token.clear();
         self.began = self.here();
-        self.state = State::Text { quote, is_key, is_escaped: false };
+        self.state = State::Text {
+            quote,
+            is_key,
+            is_escaped: false,
+        };
     }
 
     fn begin_bare(&mut self, byte: u8, is_key: bool) {
@@ -375,7 +433,8 @@ impl Reader {
 
     fn keep(&mut self, bytes: &[u8]) {
         let room = TOKEN_BYTES_MAX - self.token.len();
-        self.token.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.token
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn end_of_text(&mut self, is_key: bool) {
@@ -447,7 +506,12 @@ fn unescaped(token: &[u8]) -> String {
 /// RFC 8259, section 6.
 fn is_number(token: &[u8]) -> bool {
     let rest = token.strip_prefix(b"-").unwrap_or(token);
-    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count()
+    };
     let whole = digits(rest);
     if whole == 0 || (whole > 1 && rest[0] == b'0') {
         return false;
@@ -516,37 +580,77 @@ mod tests {
     fn says_where_and_why_a_text_is_no_json() {
         use Dialect::{Comments, Json5, Lines, Strict};
         for (dialect, text, expected) in [
-            (Strict, "{\"a\": [1, -2.5e+3, true, null, \"\\u00e9\\n\"]}\n", ""),
+            (
+                Strict,
+                "{\"a\": [1, -2.5e+3, true, null, \"\\u00e9\\n\"]}\n",
+                "",
+            ),
             (Strict, "\u{feff}{}", ""),
             (Strict, "12", ""),
             (Strict, "", "1:1 the file holds no value"),
             (Strict, " \n", "2:1 the file holds no value"),
             (Strict, "{\"a\": 1", "1:8 the text ends in the middle"),
-            (Strict, "{\"é\": 1,\n}", "2:1 expected a key in double quotes, found `}`"),
+            (
+                Strict,
+                "{\"é\": 1,\n}",
+                "2:1 expected a key in double quotes, found `}`",
+            ),
             (Strict, "[1,]", "1:4 expected a value, found `]`"),
             (Strict, "[1 2]", "1:4 expected `,` or `]`, found `2`"),
             (Strict, "{\"a\" 1}", "1:6 expected `:`, found `1`"),
             (Strict, "{\"a\": 1]", "1:8 expected `,` or `}`, found `]`"),
             (Strict, "[01]", "1:2 expected a value, found a word"),
             (Strict, "[NaN]", "1:2 expected a value, found a word"),
-            (Strict, "{a: 1}", "1:2 expected a key in double quotes, found `a`"),
-            (Strict, "\"a\nb\"", "1:3 expected the end of the text, found the end of the line"),
+            (
+                Strict,
+                "{a: 1}",
+                "1:2 expected a key in double quotes, found `a`",
+            ),
+            (
+                Strict,
+                "\"a\nb\"",
+                "1:3 expected the end of the text, found the end of the line",
+            ),
             (Strict, "\"\\x\"", "1:3 expected an escape, found `x`"),
-            (Strict, "\"\\u12g4\"", "1:6 expected four hexadecimal digits, found `g`"),
+            (
+                Strict,
+                "\"\\u12g4\"",
+                "1:6 expected four hexadecimal digits, found `g`",
+            ),
             (Strict, "{} // x", "1:4 something follows the value"),
             (Strict, "{}\n{}", "2:1 something follows the value"),
             (Strict, "{}\u{feff}", "1:3 something follows the value"),
             (Comments, "{\"a\": 1, /* x **/ // y\n}", ""),
-            (Comments, "{\"a\": 1 /* x", "1:14 the text ends in the middle"),
+            (
+                Comments,
+                "{\"a\": 1 /* x",
+                "1:13 the text ends in the middle",
+            ),
             (Comments, "[1,] // end", ""),
-            (Comments, "{a: 1}", "1:2 expected a key in double quotes, found `a`"),
-            (Json5, "{a: 'it\\'s', $b: +.5, c: 0xFF, d: [Infinity, -NaN, 5.,],}", ""),
+            (
+                Comments,
+                "{a: 1}",
+                "1:2 expected a key in double quotes, found `a`",
+            ),
+            (
+                Json5,
+                "{a: 'it\\'s', $b: +.5, c: 0xFF, d: [Infinity, -NaN, 5.,],}",
+                "",
+            ),
             (Json5, "{a b}", "1:4 expected `:`, found `b`"),
             (Json5, "[1x]", "1:2 expected a value, found a word"),
             (Lines, "{\"a\": 1}\r\n\n[2]\n", ""),
             (Lines, "", ""),
-            (Lines, "{}\n{} {}\n", "2:4 expected the end of the line, found `{`"),
-            (Lines, "{\"a\":\n1}\n", "1:6 expected the rest of the value, found the end of the line"),
+            (
+                Lines,
+                "{}\n{} {}\n",
+                "2:4 expected the end of the line, found `{`",
+            ),
+            (
+                Lines,
+                "{\"a\":\n1}\n",
+                "1:6 expected the rest of the value, found the end of the line",
+            ),
             (Lines, "{}\nx\n", "2:1 expected a value, found a word"),
         ] {
             assert_eq!(problem(dialect, text), expected, "{dialect:?} {text}");
@@ -555,7 +659,8 @@ mod tests {
 
     #[test]
     fn keys_that_come_twice_in_one_object_are_told_where_they_come_again() {
-        let text = "{\"a\": 1, \"b\": {\"a\": 2, \"a\": 3},\n \"\\u0061\": [{\"a\": 1}, {\"a\": 2}]}";
+        let text =
+            "{\"a\": 1, \"b\": {\"a\": 2, \"a\": 3},\n \"\\u0061\": [{\"a\": 1}, {\"a\": 2}]}";
         let (problem, twice, shape) = read(Dialect::Strict, text.as_bytes());
         assert_eq!(problem, None);
         let spot = |line, column| Spot { line, column };
@@ -584,8 +689,28 @@ mod tests {
     /// Texts that are nearly JSON.
     fn nearly() -> impl Strategy<Value = String> {
         let token = prop::sample::select(vec![
-            "{", "}", "[", "]", ":", ",", "\"a\"", "\"\\u00e9\"", "\"", "1", "-0.5e1", "01", "true",
-            "null", " ", "\n", "é", "\\", "/", "-", ".", "e5",
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"a\"",
+            "\"\\u00e9\"",
+            "\"",
+            "1",
+            "-0.5e1",
+            "01",
+            "true",
+            "null",
+            " ",
+            "\n",
+            "é",
+            "\\",
+            "/",
+            "-",
+            ".",
+            "e5",
         ]);
         proptest::collection::vec(token, 0..12).prop_map(|tokens| tokens.concat())
     }
@@ -598,6 +723,10 @@ mod tests {
             prop_assert_eq!(problem(Dialect::Strict, &text).is_empty(), other.is_ok(), "{}", text);
         }
 
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
         fn agrees_with_another_parser_on_documents(value in document()) {
             let text = value.to_string();

@@ -133,7 +133,11 @@ impl<'p> Checks<'p> {
 fn parser_of(item: &Item<'_>, wanted: &[String]) -> Option<Parser> {
     let (name, extension) = (item.name(), item.extension());
     let json = |dialect| {
-        let wanted = if dialect == Dialect::Lines { &[] } else { wanted };
+        let wanted = if dialect == Dialect::Lines {
+            &[]
+        } else {
+            wanted
+        };
         let reader = json::Reader::new(dialect, Shape::wanting(wanted));
         Some(Parser::Json(Box::new(reader)))
     };
@@ -152,10 +156,19 @@ fn parser_of(item: &Item<'_>, wanted: &[String]) -> Option<Parser> {
 
 /// Whether the program that reads a file of this name is known to read comments.
 fn has_comments(item: &Item<'_>, name: &str) -> bool {
-    const PREFIXES: [&str; 6] = ["tsconfig", "jsconfig", "tslint", "devcontainer", "api-extractor", ".eslintrc"];
+    const PREFIXES: [&str; 6] = [
+        "tsconfig",
+        "jsconfig",
+        "tslint",
+        "devcontainer",
+        "api-extractor",
+        ".eslintrc",
+    ];
     let path = String::from_utf8_lossy(item.path).to_lowercase();
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || path.split('/').any(|folder| matches!(folder, ".vscode" | ".devcontainer"))
+        || path
+            .split('/')
+            .any(|folder| matches!(folder, ".vscode" | ".devcontainer"))
 }
 
 /// A content on its way through.
@@ -171,9 +184,9 @@ pub(super) struct Watch<'p> {
 
 impl Watch<'_> {
     /// Looks at the next bytes: as they are, or as UTF-8 where they are text of a wider encoding.
-    pub(super) fn feed(&mut self, bytes: &[u8], notes: &mut Notes<'_>) {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         if let Some(thresholds) = &mut self.thresholds {
-            thresholds.feed(bytes, notes);
+            thresholds.feed(bytes);
         }
         let Some(parser) = &mut self.parser else {
             return;
@@ -193,7 +206,10 @@ impl Watch<'_> {
 
     /// Notes what the whole showed.
     pub(super) fn finish(mut self, notes: &mut Notes<'_>) {
-        let is_valid = self.thresholds.take().is_none_or(|thresholds| thresholds.finish(notes));
+        let is_valid = self
+            .thresholds
+            .take()
+            .is_none_or(|thresholds| thresholds.finish(notes));
         match self.parser.take() {
             None => {}
             Some(_) if !is_valid => notes.add(MALFORMED, None, "the text is not UTF-8"),
@@ -244,9 +260,15 @@ impl Watch<'_> {
     }
 
     fn fields(&self, notes: &mut Notes<'_>, shapes: &[Shape]) {
-        let lacking = shapes.iter().find(|shape| shape.is_object && !shape.missing.is_empty());
+        let lacking = shapes
+            .iter()
+            .find(|shape| shape.is_object && !shape.missing.is_empty());
         if let Some(shape) = lacking {
-            let names: Vec<String> = shape.missing.iter().map(|name| format!("`{name}`")).collect();
+            let names: Vec<String> = shape
+                .missing
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
             let message = format!("the metadata lacks {}", names.join(", "));
             notes.add(METADATA_MISSING, None, message);
         }
@@ -257,7 +279,11 @@ fn duplicates(notes: &mut Notes<'_>, twice: &[(Spot, String)]) {
     for (spot, key) in twice {
         let key: String = key.chars().take(64).collect();
         let key = crate::base::units::printable(&key);
-        notes.add(DUPLICATE_KEY, Some(*spot), format!("the key `{key}` is there already"));
+        notes.add(
+            DUPLICATE_KEY,
+            Some(*spot),
+            format!("the key `{key}` is there already"),
+        );
     }
 }
 

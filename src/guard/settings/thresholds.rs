@@ -26,7 +26,8 @@ pub(super) struct Thresholds<'p> {
 impl<'p> Thresholds<'p> {
     pub(super) fn new(policy: &'p QualityThresholds) -> Self {
         let formats = policy.allowed_formats.iter();
-        let formats = formats.map(|format| format!(".{}", format.trim_start_matches('.').to_lowercase()));
+        let formats =
+            formats.map(|format| format!(".{}", format.trim_start_matches('.').to_lowercase()));
         Self {
             policy,
             formats: formats.collect(),
@@ -44,7 +45,11 @@ impl<'p> Thresholds<'p> {
             );
             notes.add(SIZE, None, message);
         }
-        if let Some(most) = self.policy.file_size_bytes_max.filter(|most| size_bytes > *most) {
+        if let Some(most) = self
+            .policy
+            .file_size_bytes_max
+            .filter(|most| size_bytes > *most)
+        {
             let message = format!(
                 "{} are more than `file_size_bytes_max`, {}",
                 units::bytes(size_bytes),
@@ -64,7 +69,7 @@ impl<'p> Thresholds<'p> {
         (head, form): (&[u8], Option<wide::Form>),
         is_parsed: bool,
     ) -> Option<Watch> {
-        if form.is_none() && !is_parsed && !files::is_text(head) {
+        if form.is_none() && !is_parsed && !files::reads_as_text(head) {
             return None;
         }
         let wanted = self.policy.encoding;
@@ -108,7 +113,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn feed(&mut self, bytes: &[u8], _: &mut Notes<'_>) {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         if self.left.is_empty() && bytes.is_ascii() {
             return self.count(bytes);
         }
@@ -175,7 +180,8 @@ impl Watch {
 
     fn judge_length(&mut self) {
         if self.columns > self.line_length_max {
-            self.first_long.get_or_insert((self.lines + 1, self.columns));
+            self.first_long
+                .get_or_insert((self.lines + 1, self.columns));
         }
     }
 
@@ -199,7 +205,10 @@ impl Watch {
                 Encoding::Utf8 => Severity::Medium,
                 _ => Severity::High,
             };
-            let message = format!("the text is not {}, as `encoding` wants it", word(self.wanted));
+            let message = format!(
+                "the text is not {}, as `encoding` wants it",
+                word(self.wanted)
+            );
             notes.add_as(ENCODING, severity, self.first_wrong, message);
         }
         if let Some((line, length)) = self.first_long {

@@ -80,7 +80,8 @@ pub(super) fn check(leaves: &[Leaf], notes: &mut Notes<'_>) {
 
 fn checkout(leaf: &Leaf, notes: &mut Notes<'_>) {
     if HEADS.iter().any(|head| leaf.value.contains(head)) {
-        let message = "a stranger's code is checked out where this repository's rights and secrets are";
+        let message =
+            "a stranger's code is checked out where this repository's rights and secrets are";
         notes.add(UNTRUSTED_CHECKOUT, Some(leaf.spot), message);
     }
 }
@@ -89,7 +90,9 @@ fn injection(leaf: &Leaf, notes: &mut Notes<'_>) {
     let expressions = leaf.value.split("${{").skip(1);
     let mut expressions = expressions.filter_map(|rest| rest.split("}}").next());
     let by_strangers = expressions.any(|expression| {
-        WRITTEN_BY_STRANGERS.iter().any(|context| expression.contains(context))
+        WRITTEN_BY_STRANGERS
+            .iter()
+            .any(|context| expression.contains(context))
     });
     if by_strangers {
         let message = "a text that strangers write becomes a part of the script";
@@ -106,13 +109,19 @@ fn action(leaf: &Leaf, notes: &mut Notes<'_>) {
     let is_digest = |text: &str, digits| {
         text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
-    if is_digest(version, 40) || version.strip_prefix("sha256:").is_some_and(|sum| is_digest(sum, 64)) {
+    if is_digest(version, 40)
+        || version
+            .strip_prefix("sha256:")
+            .is_some_and(|sum| is_digest(sum, 64))
+    {
         return;
     }
-    let of_host = OWNERS_OF_THE_HOST.iter().any(|owner| action.starts_with(owner));
+    let of_host = OWNERS_OF_THE_HOST
+        .iter()
+        .any(|owner| action.starts_with(owner));
     let severity = match of_host {
-        true => Severity::Info,
-        false => Severity::Low,
+        true => Severity::Low,
+        false => Severity::Medium,
     };
     let message = "the action is named by what its owner may move, not by the digest of a commit";
     notes.add_as(UNPINNED_ACTION, severity, Some(leaf.spot), message);

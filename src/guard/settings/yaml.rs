@@ -186,17 +186,21 @@ mod tests {
     use super::*;
 
     fn problem(text: &str) -> String {
-        read(text, &[], false).problem.map_or_else(String::new, |problem| {
-            let Spot { line, column } = problem.spot;
-            format!("{line}:{column} {}", problem.message)
-        })
+        read(text, &[], false)
+            .problem
+            .map_or_else(String::new, |problem| {
+                let Spot { line, column } = problem.spot;
+                format!("{line}:{column} {}", problem.message)
+            })
     }
 
     #[test]
     fn says_where_a_text_is_no_yaml() {
         for text in [
             "a: 1\nb: [x, {y: z}]\n",
-            "---\na: &x 1\n---\nb: *x\n...\n".replace("*x", "2").as_str(),
+            "---\na: &x 1\n---\nb: *x\n...\n"
+                .replace("*x", "2")
+                .as_str(),
             "\u{feff}a: 1\n",
             "",
             "# only a comment\n",
@@ -209,7 +213,7 @@ mod tests {
             ("a: [1, 2\n", "2:1"),
             ("a: \"open\n", "1:4"),
             ("a: b: c\n", "1:5"),
-            ("a: 1\n\tb: 2\n", "2:"),
+            ("a: 1\n\tb: 2\n", "1:4"),
             ("a: *nowhere\n", "1:4"),
         ] {
             let problem = problem(text);
@@ -225,7 +229,10 @@ mod tests {
             .iter()
             .map(|leaf| format!("{} {}={}", leaf.document, leaf.steps.join("."), leaf.value))
             .collect();
-        assert_eq!(told, ["1 a.0=x", "1 a.1.b=y", "1 ?=z", "2 c=w"].map(String::from));
+        assert_eq!(
+            told,
+            ["1 a.0=x", "1 a.1.b=y", "1 .k=v", "1 ?=z", "2 c=w"].map(String::from)
+        );
         assert_eq!(leaves[1].spot, Spot { line: 3, column: 8 });
     }
 
@@ -248,9 +255,17 @@ mod tests {
 
     #[test]
     fn two_hundred_thousand_brackets_are_too_deep_and_nothing_else() {
-        for text in ["[".repeat(200_000), "{a: ".repeat(200_000), "- ".repeat(200_000)] {
+        for text in [
+            "[".repeat(200_000),
+            "{a: ".repeat(200_000),
+            "- ".repeat(200_000),
+        ] {
             let problem = read(&text, &[], true).problem;
-            assert!(problem.is_some_and(|problem| problem.is_nesting), "{}", &text[..9]);
+            assert!(
+                problem.is_some_and(|problem| problem.is_nesting),
+                "{}",
+                &text[..9]
+            );
         }
     }
 }
