@@ -449,6 +449,11 @@ impl Rule {
         self.id.split('.').next().unwrap_or_default()
     }
 
+    /// The keywords, in lower case.
+    pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.keywords.iter().map(String::as_str)
+    }
+
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
     pub fn trials(&self) -> Vec<String> {
         let finds = |text: &str| match &self.pattern {
