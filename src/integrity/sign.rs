@@ -471,12 +471,11 @@ fn absolute_paths(canonical_root: &Path, terms: &Terms) -> AbsolutePaths {
     }
 }
 
-/// With `SOURCE_DATE_EPOCH` no time is later than it.
+/// With `SOURCE_DATE_EPOCH` no time is later than it. Without, none is later than a manifest can
+/// say: some file systems keep any 64 bits that somebody sets.
 fn clamp_times(inventory: Inventory, epoch: Option<Timestamp>) -> Inventory {
-    let Some(latest) = epoch.map(|epoch| epoch.unix_seconds().max(0).unsigned_abs()) else {
-        return inventory;
-    };
-    inventory.with_times_at_most(latest)
+    let latest = epoch.map(|epoch| epoch.unix_seconds().max(0).unsigned_abs());
+    inventory.with_times_at_most(latest.unwrap_or(INTEGER_MAX))
 }
 
 fn directory_name(canonical_root: &Path) -> String {
@@ -484,4 +483,28 @@ fn directory_name(canonical_root: &Path) -> String {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "root".into())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_later_than_a_manifest_can_say() {
+        let link = inventory::Symlink {
+            target: b"x".as_slice().into(),
+            mode: 0o777,
+            modified_seconds: u64::MAX,
+        };
+        let path = RelPath::parse(b"link").unwrap();
+        let tree = Inventory::from_entries(vec![(path.clone(), Entry::Symlink(link))]).unwrap();
+        for (epoch, latest) in [(None, INTEGER_MAX), (Some(7), 7)] {
+            let epoch = epoch.map(Timestamp::from_unix_seconds);
+            let clamped = clamp_times(tree.clone(), epoch);
+            assert!(
+                matches!(clamped.get(&path), Some(Entry::Symlink(link)) if link.modified_seconds == latest)
+            );
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::Signal;
@@ -41,6 +41,19 @@ fn is_root() -> bool {
 type Make<'a> = &'a dyn Fn(&Path);
 /// Changes a file of a size, in a step of that number.
 type Change = fn(&mut File, u64, u64);
+
+#[test]
+fn a_time_that_no_manifest_can_say_is_no_reason_not_to_verify() {
+    let place = signed();
+    let file = File::options()
+        .append(true)
+        .open(place.at("tree/a.json"))
+        .unwrap();
+    // Where the file system keeps such a time, it is above 2^53-1.
+    let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 54));
+    sign(&place, GOOD);
+    verdict(&place, GOOD);
+}
 
 #[test]
 fn what_is_no_file_cannot_be_signed_and_never_blocks() {

@@ -604,7 +604,15 @@ fn equal_trees_give_equal_manifests_at_one_epoch() {
         place.read(&format!("{name}/integrity_manifest.json"))
     };
     assert_eq!(manifest("one/tree"), manifest("two/tree"));
-    for bad in ["soon", "-1", "1.5"] {
+    for bad in [
+        "soon",
+        "-1",
+        "+1",
+        "1.5",
+        " 1",
+        "253402300800",
+        "99999999999999999999",
+    ] {
         let mut command = place.command(["sign", "--input-dir", "one/tree"]);
         assert_eq!(
             command
