@@ -118,7 +118,7 @@ pub enum SignError {
     /// A number above 2^53−1, or 0.
     #[error("sequence {0} is not from 1 to 2^53-1")]
     Sequence(u64),
-    /// A file that is no manifest stands where the manifest would go.
+    /// What is no manifest stands where the manifest would go.
     #[error("`{0}` is not a manifest, so it is not replaced by one")]
     Output(String),
     /// `--rotate` on a manifest that does not verify, or whose tree changed.
@@ -281,8 +281,9 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
     let there = request
         .output
         .filter(|output| output.symlink_metadata().is_ok_and(|meta| meta.is_file()));
-    if let Some(output) = there
-        && !looks_like_manifest(output)
+    if let Some(output) = request.output
+        && (is_special(output) && path_within(request.root, output).is_some()
+            || there.is_some() && !looks_like_manifest(output))
     {
         return Err(SignError::Output(shown(output)));
     }
@@ -314,6 +315,15 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
             ))
         }
     }
+}
+
+/// Whether a FIFO, socket or device stands there. Outside of the tree it may be meant as a way out;
+/// inside, the tree would be left without its manifest.
+fn is_special(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| {
+        let kind = meta.file_type();
+        !kind.is_file() && !kind.is_symlink() && !kind.is_dir()
+    })
 }
 
 /// Whether a file may be replaced by a manifest: an empty one, or one that begins as ours and the

@@ -149,6 +149,9 @@ codes! {
     AUDIT_REFUSED = "audit.refused", High, Verdict::Error,
         "The audit log cannot be written, and the policy is strict, so that nothing was done",
         "name a writable place with `--state-dir`";
+    AUDIT_UNFINISHED = "audit.unfinished", High, Verdict::Error,
+        "The command ran, and its end could not be recorded as the strict policy asks",
+        "make room for the audit log, then run it again";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

@@ -30,7 +30,7 @@ fn sign(place: &Place, expected: Answer<'_>) -> Value {
     answer(place, ["sign", "--input-dir", "tree"], expected)
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     match path.symlink_metadata().unwrap().is_dir() {
         true => std::fs::remove_dir_all(path).unwrap(),
         false => std::fs::remove_file(path).unwrap(),

@@ -327,6 +327,22 @@ fn a_state_file_remembers_the_highest_sequence() {
 }
 
 #[test]
+fn a_state_that_cannot_be_kept_hides_nothing_of_the_answer() {
+    let place = signed();
+    place.write("tree/a.json", "changed");
+    let verify = [
+        "verify",
+        "--manifest",
+        MANIFEST,
+        "--state",
+        "none/seen.json",
+    ];
+    let expected = (2, &["command.output", "file.modified"][..]);
+    let report = answer(&place, verify, expected);
+    assert_eq!(report["summary"]["invalid"], 1);
+}
+
+#[test]
 fn only_part_of_a_tree_is_never_plainly_valid() {
     let place = signed();
     let verify = ["verify", "--manifest", MANIFEST, "--only", "sub/**"];
