@@ -7,15 +7,16 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::checks::compare;
 use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
-use super::verify::{self, read_authentic, weakness};
-use super::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Summary};
+use super::verify::{self, read_authentic, read_verified, weakness};
+use super::{AbsolutePaths, Counters, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
 use crate::base::relpath::{self, RelPath};
-use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError};
+use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError, Taken};
 use crate::report::{AuditHead, Finding, Resource, codes};
 use crate::seal::{Key, KeyError, Keyring, Secret};
 
@@ -63,8 +64,9 @@ pub struct Terms {
     pub allow_empty: bool,
     /// Where the audit log stands.
     pub audit_head: Option<AuditHead>,
-    /// Whether to carry an existing manifest over to the active key, its tree unchanged.
-    pub rotate: bool,
+    /// Carries an existing manifest over to the active key, where it verifies under these terms and
+    /// its tree is unchanged.
+    pub rotate: Option<verify::Terms>,
 }
 
 /// A sealed tree.
@@ -168,8 +170,8 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
 
     let (taken, more) = take_tree(request, (&options, own_path.as_ref()), &secret)?;
     findings.extend(more);
-    if let Some(previous) = previous.as_ref().filter(|_| terms.rotate) {
-        refuse_changed_tree(previous, &taken.inventory, &shown(request.root))?;
+    if let Some(previous) = previous.as_ref().filter(|_| terms.rotate.is_some()) {
+        refuse_changed_tree(previous, &taken, &shown(request.root))?;
     }
     let exempt = options.exempt.iter().chain(&own_path);
     let exempt = exempt.map(|path| below(&shown(request.root), path));
@@ -287,12 +289,12 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
     {
         return Err(SignError::Output(shown(output)));
     }
-    let must = request.terms.rotate;
+    let must = request.terms.rotate.as_ref();
     // A given number and a reproducible manifest do not depend on what was there before.
     let fixed = request.terms.sequence.is_some() || request.terms.epoch.is_some();
     let output = match (there, must, fixed) {
-        (Some(output), true, _) | (Some(output), false, false) => output,
-        (None, true, _) => {
+        (Some(output), Some(_), _) | (Some(output), None, false) => output,
+        (None, Some(_), _) => {
             let place = request.output.map(shown).unwrap_or_default();
             let text = "there is no manifest to rotate";
             return Err(SignError::Rotate(vec![
@@ -301,9 +303,12 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
         }
         _ => return Ok((None, None)),
     };
+    if let Some(terms) = must {
+        let sealed = read_verified((output, request.root), request.keyring, terms);
+        return Ok((Some(sealed.map_err(SignError::Rotate)?), None));
+    }
     match read_authentic(output, request.keyring) {
         Ok(sealed) => Ok((Some(sealed), None)),
-        Err(finding) if must => Err(SignError::Rotate(vec![finding])),
         Err(finding) => {
             let text = format!(
                 "the manifest that is replaced does not verify ({})",
@@ -350,7 +355,9 @@ fn continue_terms(request: &Request<'_>, previous: Option<&Sealed>) -> Result<Te
         terms
             .sequence
             .get_or_insert(manifest.sequence.saturating_add(1));
-        if terms.rotate {
+        if terms.rotate.is_some() {
+            // Nothing is told of this machine that was not told before.
+            terms.absolute_paths &= manifest.absolute_paths.root.is_some();
             terms.subject = Some(manifest.subject.clone());
             terms.expires_at = terms.expires_at.or(manifest.expires_at);
             terms.exclude.clone_from(&manifest.options.exclude);
@@ -375,7 +382,7 @@ fn already_expired(terms: &Terms, root: &Path) -> Option<Finding> {
 /// manifest.
 fn options(terms: &Terms, own_path: Option<&RelPath>) -> Result<Options, SignError> {
     let mut exempt = terms.exempt.clone();
-    if let Some(own_path) = own_path.filter(|_| !terms.rotate) {
+    if let Some(own_path) = own_path.filter(|_| terms.rotate.is_none()) {
         let directory = own_path.parent();
         let report = match &directory {
             Some(directory) => [directory.as_bytes(), b"/", REPORT_NAME.as_bytes()].concat(),
@@ -398,7 +405,7 @@ fn take_tree(
     request: &Request<'_>,
     (options, own_path): (&Options, Option<&RelPath>),
     secret: &Secret,
-) -> Result<(inventory::Taken, Vec<Finding>), SignError> {
+) -> Result<(Taken, Vec<Finding>), SignError> {
     let excludes = Globs::compile(&options.exclude)?;
     let mut exempt = options.exempt.clone();
     exempt.extend(own_path.cloned());
@@ -432,16 +439,13 @@ fn take_tree(
 }
 
 /// A rotation vouches for nothing new: the tree must be what the old key signed.
-fn refuse_changed_tree(previous: &Sealed, found: &Inventory, root: &str) -> Result<(), SignError> {
-    let changes = inventory::diff(&previous.manifest.inventory, found);
-    if changes.is_empty() {
-        return Ok(());
+fn refuse_changed_tree(previous: &Sealed, taken: &Taken, root: &str) -> Result<(), SignError> {
+    let expected = &previous.manifest.inventory;
+    let changes = compare(expected, taken, (root, &mut Counters::default()));
+    match changes.is_empty() {
+        true => Ok(()),
+        false => Err(SignError::Rotate(changes)),
     }
-    let finding = |change: &inventory::Change<'_>| {
-        let text = "not what the manifest to be rotated lists";
-        Finding::new(&codes::FILE_MODIFIED, text).at(below(root, change.path))
-    };
-    Err(SignError::Rotate(changes.iter().map(finding).collect()))
 }
 
 fn seal(
