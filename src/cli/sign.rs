@@ -200,11 +200,21 @@ impl SignArgs {
             .collect())
     }
 
+    /// Whether a directory is a tree that is to be signed.
+    pub fn signs(&self, directory: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        let directory = real(directory);
+        directory.is_some() && self.input_dir.iter().any(|root| real(root) == directory)
+    }
+
     /// What the manifest of a tree will state.
     fn terms(&self, context: &Context<'_>, root: &Path) -> Result<Terms, Failure> {
         let policy = &context.policy.policy.integrity;
         let mut exempt = self.exempt.clone();
         exempt.extend(integrity::path_within(root, &context.state_dir));
+        // By its own name, and by what that leads to.
+        let real = context.state_dir.canonicalize().ok();
+        exempt.extend(real.and_then(|real| integrity::path_within(root, &real)));
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;

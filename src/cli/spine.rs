@@ -400,11 +400,18 @@ fn recorder(
     if !wanted {
         return Ok(None);
     }
+    if let Command::Sign(arguments) = &cli.command
+        && arguments.signs(state_dir)
+    {
+        // No tree holds still that the log of its own signing grows in.
+        let text = "the tree to be signed is the state directory";
+        let failure = Failure::because(Kind::Usage, text);
+        return Err(failure.with_hint("name another place with `--state-dir`"));
+    }
     if let Command::Verify(arguments) = &cli.command
-        && !state_dir.exists()
         && let Some(manifest) = arguments.disturbed_by(state_dir)
     {
-        // The state directory would make an intact tree look changed. A policy that merely lies
+        // The log would make an intact tree look changed, or change it. A policy that merely lies
         // there cannot insist; one that was named can.
         let manifest = crate::integrity::shown(&manifest);
         return match policy.source {

@@ -95,8 +95,12 @@ impl VerifyArgs {
         }
     }
 
-    /// The first manifest whose tree something new at `path` would change.
-    pub fn disturbed_by(&self, path: &Path) -> Option<PathBuf> {
+    /// The first manifest whose tree would be changed by what is written to a directory, whether
+    /// that is there yet or not.
+    pub fn disturbed_by(&self, directory: &Path) -> Option<PathBuf> {
+        let path = &directory
+            .canonicalize()
+            .unwrap_or_else(|_| directory.into());
         // Manifests that cannot be listed are told of when they are to be verified.
         let mut manifests = self.manifests().unwrap_or_default().into_iter();
         manifests
@@ -106,7 +110,7 @@ impl VerifyArgs {
     /// Where digests are kept, if they are: never where that would change a tree.
     fn cache_dir(&self, context: &Context<'_>) -> Option<PathBuf> {
         let state_dir = &context.state_dir;
-        if self.cache && !state_dir.exists() && self.disturbed_by(state_dir).is_some() {
+        if self.cache && self.disturbed_by(state_dir).is_some() {
             context.note("no digests are kept: the state directory would lie in a tree that does not exempt it");
             return None;
         }
