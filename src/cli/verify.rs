@@ -10,7 +10,7 @@ use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
-use crate::base::units;
+use crate::base::{files, units};
 use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
 use crate::integrity::{self, Checks, Counters, Section, SequenceState};
 use crate::inventory::Globs;
@@ -98,13 +98,19 @@ impl VerifyArgs {
     /// The first manifest whose tree would be changed by what is written to a directory, whether
     /// that is there yet or not.
     pub fn disturbed_by(&self, directory: &Path) -> Option<PathBuf> {
-        let path = &directory
-            .canonicalize()
-            .unwrap_or_else(|_| directory.into());
+        let real = directory.canonicalize();
+        let (is_there, path) = (real.is_ok(), &real.unwrap_or_else(|_| directory.into()));
+        let input_dir = self.input_dir.as_deref();
+        // One that is there mostly lies elsewhere, and then no manifest needs to be read for it.
+        let is_near = |manifest: &Path| {
+            let root = input_dir.unwrap_or_else(|| files::parent_of(manifest));
+            integrity::path_within(root, path).is_some()
+        };
         // Manifests that cannot be listed are told of when they are to be verified.
         let mut manifests = self.manifests().unwrap_or_default().into_iter();
-        manifests
-            .find(|manifest| integrity::is_disturbed((manifest, self.input_dir.as_deref()), path))
+        manifests.find(|manifest| {
+            (!is_there || is_near(manifest)) && integrity::is_disturbed((manifest, input_dir), path)
+        })
     }
 
     /// Where digests are kept, if they are: never where that would change a tree.
