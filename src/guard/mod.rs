@@ -4,13 +4,16 @@
 //! know the command line, where findings are printed, or which other verb asks.
 
 mod archive;
+mod assign;
 mod compression;
 mod content;
 mod decode;
 mod evaluate;
+pub mod files;
 pub mod filter;
 mod found;
 mod look;
+mod notes;
 mod pack;
 mod rule;
 mod scan;
@@ -22,6 +25,7 @@ mod window;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use found::{Found, Place};
+pub use notes::Item;
 pub use pack::shipped;
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};
