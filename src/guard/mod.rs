@@ -5,8 +5,10 @@
 
 mod evaluate;
 pub mod filter;
+mod fingerprint;
 mod found;
 mod pack;
+mod redact;
 mod rule;
 mod scan;
 mod template;
@@ -14,7 +16,9 @@ mod template;
 mod tests;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
+pub use fingerprint::{Salt, SaltOrigin};
 pub use found::{Found, Place};
 pub use pack::shipped;
+pub use redact::{Redactor, hidden};
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};
