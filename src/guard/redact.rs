@@ -99,22 +99,6 @@ impl Redactor {
         }
     }
 
-    /// Takes every known value out of the texts of a JSON document, names included.
-    pub fn redact_json(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => self.redact(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
-            Value::Object(members) => {
-                let before = std::mem::take(members);
-                members.extend(before.into_iter().map(|(name, mut value)| {
-                    self.redact_json(&mut value);
-                    (self.apply(&name).into_owned(), value)
-                }));
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-
     fn form_at(&self, text: &[u8]) -> Option<(&[u8], &str)> {
         let candidates = self.by_key.get(text.first_chunk::<KEY_BYTES>()?)?;
         let at = candidates
@@ -262,17 +246,6 @@ mod tests {
         }
         assert_eq!(Redactor::default().apply("secret-one"), "secret-one");
         assert_eq!(format!("{:?}", Redactor::default()), "Redactor(0 forms)");
-    }
-
-    #[test]
-    fn takes_values_out_of_documents_names_included() {
-        let redactor = knowing(&["canary-canary"]);
-        let mut value = serde_json::json!({"a canary-canary": ["canary-canary", 1, {"b": "x"}]});
-        redactor.redact_json(&mut value);
-        assert_eq!(
-            value,
-            serde_json::json!({"a ca****": ["ca****", 1, {"b": "x"}]})
-        );
     }
 
     #[test]
