@@ -1,21 +1,25 @@
 //! The way of a scan: targets, files, texts, findings, answer. Knows no rule and no format.
 
-use std::io::Read;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::found::{Found, Place};
+use super::look::{Seen, Source, look};
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
 use crate::base::beneath::Root;
 use crate::base::files;
+use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
-use crate::inventory::{self, Globs, Kind, Progress, TakeError};
+use crate::inventory::{self, Globs, Listing, Progress, TakeError};
 use crate::policy::Policy;
-use crate::report::{Finding, codes};
+use crate::report::Finding;
 
 /// What is to be looked at, and how.
 #[derive(Debug)]
@@ -37,8 +41,20 @@ pub struct Request<'a> {
 pub struct Coverage {
     /// Files looked into.
     pub files: u64,
-    /// Bytes of them.
+    /// Bytes of them and of what they hold.
     pub bytes: u64,
+    /// Files found inside archives.
+    pub members: u64,
+    /// Encoded texts that were decoded.
+    pub decoded: u64,
+    /// Files that could not be looked into, or not entirely.
+    pub partial: u64,
+    /// Entries that `policy_guard.exclude` left out; what lies below an excluded folder is not counted.
+    pub excluded: u64,
+    /// The first thousand of them of each target.
+    pub excluded_first: Vec<String>,
+    /// The state directory, where it lies in a target.
+    pub exempt: Vec<String>,
 }
 
 /// What a scan found out.
@@ -59,9 +75,6 @@ pub enum GuardError {
     /// A target that cannot be listed.
     #[error(transparent)]
     Take(#[from] TakeError),
-    /// A target that cannot be read.
-    #[error(transparent)]
-    File(#[from] files::FileError),
     /// A pattern of the policy.
     #[error("cannot use `policy_guard.exclude`")]
     Exclude(#[source] inventory::GlobError),
@@ -70,98 +83,93 @@ pub enum GuardError {
     Interrupted,
 }
 
-/// A file to look at.
-struct Source {
-    /// As one would type it.
-    shown: String,
-    /// Below its target, for globs; lower case.
-    path: RelPath,
-    /// Where to open it.
-    place: PathBuf,
-}
-
 /// Looks at all targets.
 ///
 /// # Errors
 /// What keeps the whole from being answered; trouble with one file is a finding.
 pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
-    let mut evaluation = Evaluation::default();
-    for target in request.targets {
-        let sources = sources(request, target)?;
-        let looked: Vec<(Vec<Found>, u64)> = sources
-            .par_iter()
-            .map_init(Scratch::default, |scratch, source| {
-                look(request, source, scratch)
-            })
-            .collect();
-        for (found, bytes) in looked {
-            evaluation
-                .findings
-                .extend(found.into_iter().map(|found| found.finding));
-            evaluation.coverage.files += 1;
-            evaluation.coverage.bytes += bytes;
-        }
-    }
-    evaluation.findings.sort();
-    Ok(evaluation)
-}
-
-fn sources(request: &Request<'_>, target: &Path) -> Result<Vec<Source>, GuardError> {
     let excludes =
         Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
+    let mut found = Vec::new();
+    let mut coverage = Coverage::default();
+    for target in request.targets {
+        let (root, sources) = sources(request, (target, &excludes), &mut coverage)?;
+        let total = sources.len() as u64;
+        let progress = request.progress;
+        progress.files_total.fetch_add(total, Ordering::Relaxed);
+        let looked: Vec<Seen> = sources
+            .par_iter()
+            .map_init(Scratch::default, |scratch, source| {
+                let seen = look((request.scanner, scratch, progress), &root, source);
+                progress.files_done.fetch_add(1, Ordering::Relaxed);
+                seen
+            })
+            .collect();
+        if progress.interrupted.load(Ordering::Relaxed) {
+            return Err(GuardError::Interrupted);
+        }
+        for seen in looked {
+            coverage.add(&seen);
+            found.extend(seen.found);
+        }
+    }
+    let mut findings: Vec<Finding> = found.into_iter().map(|found| found.finding).collect();
+    findings.sort();
+    Ok(Evaluation { findings, coverage })
+}
+
+/// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
+/// folder that a single file lies in.
+fn sources(
+    request: &Request<'_>,
+    (target, excludes): (&Path, &Globs),
+    coverage: &mut Coverage,
+) -> Result<(Root, Vec<Source>), GuardError> {
+    let failed = |source| {
+        let path = target.to_owned();
+        GuardError::Take(TakeError::Open { path, source })
+    };
+    let shown = shown(target);
+    let kind = target.metadata().map_err(failed)?.file_type();
+    if !kind.is_dir() {
+        let name = target.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
+        let root = Root::open(files::parent_of(target)).map_err(failed)?;
+        let kind = inventory::Kind::of(kind);
+        return Ok((root, vec![Source { shown, path, kind }]));
+    }
+    let exempt: Vec<RelPath> = path_within(target, request.state_dir).into_iter().collect();
     let listing = inventory::list(&inventory::Request {
         root: target,
-        excludes: &excludes,
-        exempt: &[],
+        excludes,
+        exempt: &exempt,
         expected: None,
         progress: request.progress,
     })?;
-    let files = listing
-        .names
-        .into_iter()
-        .filter(|(_, kind)| *kind == Kind::File);
-    let sources = files.map(|(path, _)| {
-        let place = target.join(path.as_path());
-        Source {
-            shown: place.to_string_lossy().into_owned(),
-            path,
-            place,
-        }
+    coverage.skip(&shown, &listing);
+    let sources = listing.names.into_iter().map(|(path, kind)| Source {
+        shown: below(&shown, &path),
+        path,
+        kind,
     });
-    Ok(sources.collect())
+    Ok((Root::open(target).map_err(failed)?, sources.collect()))
 }
 
-fn look(request: &Request<'_>, source: &Source, scratch: &mut Scratch) -> (Vec<Found>, u64) {
-    let mut text = Vec::new();
-    let parent = files::parent_of(&source.place);
-    let name = source.place.file_name().map(|name| name.as_encoded_bytes());
-    let opened = Root::open(parent).and_then(|root| {
-        let name = RelPath::parse(name.unwrap_or_default()).map_err(std::io::Error::other)?;
-        root.open_file(&name)
-    });
-    let read = opened.and_then(|file| std::fs::File::from(file).read_to_end(&mut text));
-    if let Err(error) = read {
-        let place = Place {
-            shown: &source.shown,
-            ..Place::default()
-        };
-        let found = Found::by_code(&codes::FILE_UNREADABLE, &place, error.to_string());
-        return (vec![found], 0);
+impl Coverage {
+    fn add(&mut self, seen: &Seen) {
+        self.files += u64::from(seen.is_read);
+        self.bytes += seen.bytes;
+        self.members += seen.members;
+        self.decoded += seen.decoded;
+        self.partial += u64::from(seen.is_partial);
     }
-    let matches = request.scanner.scan(&text, Some(&source.path), scratch);
-    let found = matches.iter().map(|matched| {
-        let rule = &request.scanner.pack().rules[matched.rule];
-        let place = Place {
-            shown: &source.shown,
-            member: None,
-            line: Some(matched.line),
-            column: Some(matched.column),
-            end_line: Some(matched.end_line),
-        };
-        Found::by_rule(rule, &place, rule.title.clone())
-            .with_severity(matched.severity)
-            .with_confidence(matched.confidence)
-            .with_value(&text[matched.value.clone()])
-    });
-    (found.collect(), text.len() as u64)
+
+    fn skip(&mut self, root: &str, listing: &Listing) {
+        let skipped = &listing.skipped;
+        self.excluded += skipped.excluded;
+        let named = |path: &RelPath| below(root, path);
+        self.excluded_first
+            .extend(skipped.excluded_first.iter().map(named));
+        self.exempt.extend(skipped.exempted.iter().map(named));
+    }
 }

@@ -3,10 +3,14 @@
 //! Owns the rules, the scan, what suppresses a finding and what a policy makes of it. Must never
 //! know the command line, where findings are printed, or which other verb asks.
 
+mod archive;
+mod content;
+mod decode;
 mod evaluate;
 pub mod filter;
 mod fingerprint;
 mod found;
+mod look;
 mod pack;
 mod redact;
 mod rule;
@@ -14,6 +18,8 @@ mod scan;
 mod template;
 #[cfg(test)]
 mod tests;
+mod wide;
+mod window;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use fingerprint::{Salt, SaltOrigin};
