@@ -2,20 +2,18 @@
 //!
 //! | level | fails from | a gap in the scan |
 //! |---|---|---|
-//! | `strict` | `high` | is a violation (19) |
-//! | `standard` | `critical` | leaves the answer open (2) |
-//! | `advisory` | never | leaves the answer open (2) |
+//! | `strict` | `high` | is a violation |
+//! | `standard` | `critical` | is what its code says |
+//! | `advisory` | never | is what its code says |
 //!
-//! A gap is a file that could not be read, or not in whole. `--fail-on` may only tighten.
+//! A gap is a file that could not be read (whose code leaves the answer open), or not in whole
+//! (whose code warns). `--fail-on` may only tighten.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::policy::EnforcementLevel;
-use crate::report::{Code, Finding, Severity, State, Verdict};
-
-/// Families of codes that say that something was not looked at.
-const GAP_FAMILIES: [&str; 2] = ["file.", "guard."];
+use crate::report::{Code, Finding, Severity, State, Verdict, codes};
 
 /// How findings are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -53,7 +51,7 @@ impl Enforcement {
         finding.verdict = match finding.code.verdict {
             Verdict::Violation if fails_from(self.fails_from) => Verdict::Violation,
             Verdict::Violation => Verdict::Pass,
-            Verdict::Error if self.level == EnforcementLevel::Strict && is_gap(finding.code) => {
+            _ if self.level == EnforcementLevel::Strict && is_gap(finding.code) => {
                 Verdict::Violation
             }
             other => other,
@@ -72,9 +70,10 @@ fn threshold(level: EnforcementLevel) -> Option<Severity> {
     }
 }
 
-/// Whether a code says that something of the targets was not looked at.
+/// Whether a code says that something of the targets was not looked at, or not entirely.
 pub fn is_gap(code: &Code) -> bool {
-    code.verdict == Verdict::Error && GAP_FAMILIES.iter().any(|family| code.id.starts_with(family))
+    let is_lost = code.verdict == Verdict::Error && code.id.starts_with("file.");
+    is_lost || code == &codes::SCAN_PARTIAL
 }
 
 #[cfg(test)]
@@ -82,7 +81,7 @@ pub fn is_gap(code: &Code) -> bool {
 mod tests {
     use super::*;
     use crate::guard::{Check, Found, Place};
-    use crate::report::{Category, Confidence, codes};
+    use crate::report::{Category, Confidence};
     use EnforcementLevel::{Advisory, Standard, Strict};
     use Severity::{Critical, High, Info, Low, Medium};
 
@@ -146,7 +145,7 @@ mod tests {
     fn a_gap_is_a_violation_under_strict_and_leaves_the_answer_open_elsewhere() {
         for (code, strict, other) in [
             (&codes::FILE_UNREADABLE, Verdict::Violation, Verdict::Error),
-            (&codes::FILE_UNSTABLE, Verdict::Violation, Verdict::Error),
+            (&codes::SCAN_PARTIAL, Verdict::Violation, Verdict::Pass),
             // Trouble that is not about what was scanned stays what it is.
             (&codes::COMMAND_INPUT, Verdict::Error, Verdict::Error),
             (&codes::POLICY_IGNORED, Verdict::Pass, Verdict::Pass),

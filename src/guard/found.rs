@@ -15,6 +15,8 @@ pub struct Found {
     pub finding: Finding,
     /// The secret itself, decoded; empty where a finding has none.
     pub value: Vec<u8>,
+    /// The operation that it is evidence of.
+    pub operation: Option<String>,
 }
 
 /// Where something was found.
@@ -49,7 +51,9 @@ impl Found {
             severity: rule.severity,
             confidence: rule.confidence,
         };
-        Self::new(&origin, place, message.into())
+        let operation = rule.operation.clone();
+        let found = Self::new(&origin, place, message.into());
+        Self { operation, ..found }
     }
 
     /// What a built-in check has found.
@@ -67,8 +71,12 @@ impl Found {
     pub fn by_code(code: &'static Code, place: &Place<'_>, message: impl Into<String>) -> Self {
         let mut finding = Finding::new(code, message).at(place.shown);
         (finding.line, finding.column) = (place.line, place.column);
-        let value = Vec::new();
-        Self { finding, value }
+        let (value, operation) = (Vec::new(), None);
+        Self {
+            finding,
+            value,
+            operation,
+        }
     }
 
     /// The same with the secret that was found.

@@ -3,10 +3,17 @@
 use super::rule::{LoadError, Pack};
 
 /// Every file of rules, by name.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 4] = [
     ("archive", include_str!("rules/archive.toml")),
     ("generic", include_str!("rules/generic.toml")),
+    ("operations", include_str!("rules/operations.toml")),
+    ("suppression", include_str!("rules/suppression.toml")),
 ];
+
+/// The text of every file.
+pub(super) fn texts() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(_, text)| *text)
+}
 
 /// The shipped rules.
 ///
@@ -14,7 +21,7 @@ const FILES: [(&str, &str); 2] = [
 /// None that a test has not seen: the rules are checked when they are changed.
 pub fn shipped() -> Result<Pack, LoadError> {
     let mut pack = Pack::default();
-    for (_, text) in FILES {
+    for text in texts() {
         pack.add(text)?;
     }
     Ok(pack)

@@ -316,23 +316,7 @@ impl Pack {
     /// # Errors
     /// Every pattern that does not compile, or compiles to too much.
     pub fn check_patterns(&self) -> Result<(), LoadError> {
-        let mut problems = Vec::new();
-        for rule in &self.rules {
-            let all = rule
-                .pattern
-                .iter()
-                .chain(&rule.unless.value)
-                .chain(&rule.unless.line);
-            for pattern in all {
-                if let Err(problem) = pattern.check() {
-                    problems.push(format!(
-                        "rule `{}`: `{}` {problem}",
-                        rule.id,
-                        pattern.text()
-                    ));
-                }
-            }
-        }
+        let problems: Vec<String> = self.rules.iter().flat_map(Rule::pattern_problems).collect();
         match problems.is_empty() {
             true => Ok(()),
             false => Err(LoadError { problems }),
@@ -418,6 +402,45 @@ impl Rule {
     /// The first segment of the id.
     pub fn family(&self) -> &str {
         self.id.split('.').next().unwrap_or_default()
+    }
+
+    /// A rule that a policy makes: what shows an operation. Its pattern may do without keywords.
+    pub(super) fn of_operation(
+        operation: &str,
+        check: &Check,
+        (keywords, pattern): (Vec<String>, String),
+    ) -> Self {
+        Self {
+            id: check.id.clone(),
+            title: check.title.clone(),
+            category: Category::Operation,
+            severity: check.severity,
+            confidence: check.confidence,
+            keywords,
+            reach_bytes: REACH_BYTES,
+            pattern: Some(Pattern::new(pattern)),
+            checksum: None,
+            entropy_min: None,
+            random: false,
+            path: None,
+            unless: Unless::default(),
+            near: Vec::new(),
+            companion: false,
+            operation: Some(operation.to_owned()),
+            examples: Vec::new(),
+            negatives: Vec::new(),
+        }
+    }
+
+    /// Compiles the patterns, and says which cannot be used.
+    pub fn pattern_problems(&self) -> Vec<String> {
+        let unless = self.unless.value.iter().chain(&self.unless.line);
+        let all = self.pattern.iter().chain(unless);
+        let problems = all.filter_map(|pattern| Some((pattern, pattern.check().err()?)));
+        let told = problems.map(|(pattern, problem)| {
+            format!("rule `{}`: `{}` {problem}", self.id, pattern.text())
+        });
+        told.collect()
     }
 
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
