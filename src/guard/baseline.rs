@@ -94,7 +94,9 @@ pub enum BaselineError {
         problem: String,
     },
     /// A merge brought two baselines together that were taken apart from each other.
-    #[error("line {line} has another salt than line {first}, so that half of the fingerprints mean nothing")]
+    #[error(
+        "line {line} has another salt than line {first}, so that half of the fingerprints mean nothing"
+    )]
     TwoSalts {
         /// The first header.
         first: u64,
@@ -116,11 +118,15 @@ impl BaselineError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Line { .. } => "mend the line, or take the baseline anew with `--update-baseline`",
+            Self::Line { .. } => {
+                "mend the line, or take the baseline anew with `--update-baseline`"
+            }
             Self::TwoSalts { .. } => {
                 "keep the header and the entries of one side, then run `--update-baseline`"
             }
-            Self::NoHeader => "put the header back, or take the baseline anew with `--update-baseline` into a new file",
+            Self::NoHeader => {
+                "put the header back, or take the baseline anew with `--update-baseline` into a new file"
+            }
             Self::NoSalt | Self::OtherSalt => {
                 "set the variable that `policy_guard.fingerprint_salt_env` names to the salt that the baseline was taken with"
             }
@@ -230,7 +236,9 @@ fn read_line(text: &str) -> Result<Line, String> {
         let header: Header = serde_json::from_str(text).map_err(unreadable)?;
         let salt = header.salt.as_deref().map(hex::decode);
         return match &header {
-            Header { baseline_version, .. } if baseline_version != VERSION => Err(format!(
+            Header {
+                baseline_version, ..
+            } if baseline_version != VERSION => Err(format!(
                 "its version is `{}`, and this program reads `{VERSION}`",
                 quoted(baseline_version)
             )),
@@ -262,7 +270,9 @@ fn quoted(text: &str) -> String {
 /// The end of a day, UTC.
 fn last_moment(day: &str) -> Option<Timestamp> {
     let is_day = day.len() == "2027-01-31".len();
-    Timestamp::parse(&format!("{day}T23:59:59Z")).ok().filter(|_| is_day)
+    Timestamp::parse(&format!("{day}T23:59:59Z"))
+        .ok()
+        .filter(|_| is_day)
 }
 
 /// What an entry is matched by: path, member, fingerprint.

@@ -12,8 +12,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::base::severity::Severity;
 use crate::policy::EnforcementLevel;
-use crate::report::{Code, Finding, Severity, State, Verdict, codes};
+use crate::report::{Code, Finding, State, Verdict, codes};
 
 /// How findings are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -43,9 +44,8 @@ impl Enforcement {
             .detail
             .as_ref()
             .is_none_or(|detail| detail.state == State::Open);
-        let fails_from = |from: Option<Severity>| {
-            is_open && from.is_some_and(|from| finding.severity >= from)
-        };
+        let fails_from =
+            |from: Option<Severity>| is_open && from.is_some_and(|from| finding.severity >= from);
         let would_fail = finding.code.verdict == Verdict::Violation
             && fails_from(threshold(EnforcementLevel::Strict));
         finding.verdict = match finding.code.verdict {
@@ -119,9 +119,16 @@ mod tests {
                     true => Verdict::Violation,
                     false => Verdict::Pass,
                 };
-                assert_eq!(finding.verdict, expected, "{level:?} {fail_on:?} {severity:?}");
+                assert_eq!(
+                    finding.verdict, expected,
+                    "{level:?} {fail_on:?} {severity:?}"
+                );
                 let would_fail = severity >= High;
-                assert_eq!(finding.detail.unwrap().would_fail, would_fail, "{severity:?}");
+                assert_eq!(
+                    finding.detail.unwrap().would_fail,
+                    would_fail,
+                    "{severity:?}"
+                );
             }
         }
         assert!(Enforcement::new(Strict, Some(Critical)).outdoes(Some(Critical)));

@@ -8,6 +8,7 @@ use super::content;
 use super::content::{Bytes, Gap, GapKind, Inspector, Located};
 use super::found::{Found, Place};
 use super::scan::{Scanner, Scratch};
+use super::suppress::{Marked, Marker};
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
 use crate::inventory::{Kind, Progress};
@@ -39,6 +40,8 @@ pub(super) struct Seen {
     pub(super) decoded: u64,
     /// Whether some of it could not be looked at.
     pub(super) is_partial: bool,
+    /// The texts in it that have markers.
+    pub(super) marked: Vec<Marked>,
 }
 
 /// Looks at an entry beneath a root.
@@ -76,6 +79,7 @@ pub(super) fn look(
     let matches = inspection.matches.into_iter();
     seen.found
         .extend(matches.map(|one| found(scanner, source, one)));
+    seen.marked = marked(&source.shown, inspection.markers);
     let gaps = inspection.gaps.iter();
     seen.found
         .extend(gaps.map(|gap| told(scanner, source, gap)));
@@ -91,6 +95,22 @@ pub(super) fn look(
         seen.is_partial = true;
     }
     seen
+}
+
+/// The markers by the text that they stand in; those of one text follow each other.
+fn marked(shown: &str, markers: Vec<(Option<String>, Marker)>) -> Vec<Marked> {
+    let mut texts: Vec<Marked> = Vec::new();
+    for (member, marker) in markers {
+        match texts.last_mut().filter(|text| text.member == member) {
+            Some(text) => text.markers.push(marker),
+            None => texts.push(Marked {
+                shown: shown.to_owned(),
+                member,
+                markers: vec![marker],
+            }),
+        }
+    }
+    texts
 }
 
 /// A regular file and its size; anything else has taken its place since the walk.

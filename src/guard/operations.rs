@@ -19,10 +19,10 @@ use globset::{GlobBuilder, GlobMatcher};
 use super::found::{Found, Place};
 use super::rule::{Pack, Rule};
 use crate::base::relpath::RelPath;
+use crate::base::severity::Severity;
 use crate::base::units::printable;
 use crate::inventory::{GlobError, Globs};
 use crate::policy::{Access, PolicyGuard};
-use crate::report::Severity;
 
 /// The check of what is on the list of blocked operations.
 const BLOCKED: &str = "operation.blocked";
@@ -141,7 +141,8 @@ impl std::str::FromStr for Operation {
             None => (text, None),
         };
         let name = name.trim();
-        if name.is_empty() || name.contains(char::is_whitespace) || name.contains(char::is_control) {
+        if name.is_empty() || name.contains(char::is_whitespace) || name.contains(char::is_control)
+        {
             return Err("expected NAME or NAME=RESOURCE, the name without white space");
         }
         let resource = resource.map(str::to_owned).filter(|text| !text.is_empty());
@@ -182,17 +183,19 @@ impl Operations {
             known.1.extend(operation.paths.iter().cloned());
             known.2.extend(operation.patterns.iter().cloned());
         }
-        let compiled = catalogue.into_iter().map(|(name, (access, paths, patterns))| {
-            let operation = name.clone();
-            let paths = Globs::compile(&paths)
-                .map_err(|source| OperationsError::Paths { operation, source })?;
-            let known = Known {
-                access,
-                paths,
-                patterns,
-            };
-            Ok((name, known))
-        });
+        let compiled = catalogue
+            .into_iter()
+            .map(|(name, (access, paths, patterns))| {
+                let operation = name.clone();
+                let paths = Globs::compile(&paths)
+                    .map_err(|source| OperationsError::Paths { operation, source })?;
+                let known = Known {
+                    access,
+                    paths,
+                    patterns,
+                };
+                Ok((name, known))
+            });
         Ok(Self {
             blocked: listed("blocked_operations", &policy.blocked_operations)?,
             allowed: listed("allowed_operations", &policy.allowed_operations)?,
@@ -220,7 +223,8 @@ impl Operations {
     pub fn judge(&self, operation: &Operation) -> Standing {
         let own = self.standing(&operation.name);
         let access = self.catalogue.get(&operation.name.to_lowercase());
-        let (Some(resource), Some(access)) = (&operation.resource, access.map(|known| known.access))
+        let (Some(resource), Some(access)) =
+            (&operation.resource, access.map(|known| known.access))
         else {
             return own;
         };
@@ -238,12 +242,7 @@ impl Operations {
 
     /// What is wrong with an operation that was asked for, logged or declared there; `None` for
     /// one that may be.
-    pub fn refuse(
-        &self,
-        operation: &Operation,
-        place: &Place<'_>,
-        pack: &Pack,
-    ) -> Option<Found> {
+    pub fn refuse(&self, operation: &Operation, place: &Place<'_>, pack: &Pack) -> Option<Found> {
         let (id, why) = match self.judge(operation) {
             Standing::Blocked(by) => (BLOCKED, format!("is blocked by `{}`", printable(&by))),
             Standing::Unauthorized => {
@@ -274,16 +273,29 @@ impl Operations {
         for (name, known) in &self.catalogue {
             if let Some(check) = pack.checks.get(SHOWN_PATTERN) {
                 // A script is a text of lines, so `^` and `$` are the ends of one.
-                let patterns = known.patterns.iter().map(|pattern| format!("(?m:{pattern})"));
-                rules.extend(patterns.map(|text| Rule::of_operation(name, check, (Vec::new(), text))));
+                let patterns = known
+                    .patterns
+                    .iter()
+                    .map(|pattern| format!("(?m:{pattern})"));
+                rules.extend(
+                    patterns.map(|text| Rule::of_operation(name, check, (Vec::new(), text))),
+                );
             }
             if let Some(check) = pack.checks.get(TOUCHED_PATH)
                 && let Some(pattern) = touching(known.access)
             {
-                let mut literals: Vec<String> = known.paths.patterns().iter().map(|glob| literal(glob)).collect();
+                let mut literals: Vec<String> = known
+                    .paths
+                    .patterns()
+                    .iter()
+                    .map(|glob| literal(glob))
+                    .collect();
                 literals.sort();
                 literals.dedup();
-                if literals.iter().any(|literal| literal.len() < LITERAL_BYTES_MIN) {
+                if literals
+                    .iter()
+                    .any(|literal| literal.len() < LITERAL_BYTES_MIN)
+                {
                     literals.clear();
                 }
                 if !known.paths.patterns().is_empty() {
@@ -378,7 +390,10 @@ fn is_about(paths: &Globs, written: &str) -> bool {
             None => break,
         }
     }
-    let tidy: Vec<&str> = path.split('/').filter(|part| !["", "."].contains(part)).collect();
+    let tidy: Vec<&str> = path
+        .split('/')
+        .filter(|part| !["", "."].contains(part))
+        .collect();
     !path.starts_with('/')
         && RelPath::parse(tidy.join("/").as_bytes()).is_ok_and(|path| paths.excludes(&path))
 }
@@ -400,15 +415,23 @@ const ARGUMENTS: &str = r"[^\n|;&]{0,120}?";
 fn touching(access: Access) -> Option<String> {
     let removal = [
         format!(r"\b(?:rm|unlink|shred|git\s+rm|Remove-Item|rimraf)\s+(?:{ARGUMENTS}[\s=])?{PATH}"),
-        format!(r"\b(?:os\.(?:remove|unlink)|shutil\.rmtree|fs\.(?:unlink|rm)(?:Sync)?|FileUtils\.rm\w*|File\.delete|std::fs::remove_\w+)\(\s*{PATH}"),
+        format!(
+            r"\b(?:os\.(?:remove|unlink)|shutil\.rmtree|fs\.(?:unlink|rm)(?:Sync)?|FileUtils\.rm\w*|File\.delete|std::fs::remove_\w+)\(\s*{PATH}"
+        ),
         format!(r#"\bPath\(\s*{PATH}["']\s*\)\.(?:unlink|rmdir)"#),
     ];
     let writing = [
         format!(r"(?:^|[^\-=<>])>{{1,2}}[ \t]*{PATH}"),
-        format!(r"\b(?:tee|sed\s+(?:-\w+\s+)*(?:-\w*i|--in-place)\S*|yq\s+(?:\w+\s+)?-\w*i|perl\s+-\w*i\S*|chmod|chown|truncate|touch|patch|Set-Content|Add-Content|Out-File)\s+(?:{ARGUMENTS}[\s=])?{PATH}"),
-        format!(r#"\b(?:cp|mv|install|ln|rsync|Copy-Item|Move-Item)\s+{ARGUMENTS}\s{PATH}["']?[ \t]*(?:[;&|#\r\n]|$)"#),
+        format!(
+            r"\b(?:tee|sed\s+(?:-\w+\s+)*(?:-\w*i|--in-place)\S*|yq\s+(?:\w+\s+)?-\w*i|perl\s+-\w*i\S*|chmod|chown|truncate|touch|patch|Set-Content|Add-Content|Out-File)\s+(?:{ARGUMENTS}[\s=])?{PATH}"
+        ),
+        format!(
+            r#"\b(?:cp|mv|install|ln|rsync|Copy-Item|Move-Item)\s+{ARGUMENTS}\s{PATH}["']?[ \t]*(?:[;&|#\r\n]|$)"#
+        ),
         format!(r#"\bopen\(\s*{PATH}["']\s*,\s*(?:mode\s*=\s*)?["'][rb]*[wax+]"#),
-        format!(r"\b(?:fs\.(?:writeFile|appendFile)(?:Sync)?|File\.write|IO\.write|file_put_contents|WriteAllText|os\.WriteFile|std::fs::write|fs::write)\(\s*{PATH}"),
+        format!(
+            r"\b(?:fs\.(?:writeFile|appendFile)(?:Sync)?|File\.write|IO\.write|file_put_contents|WriteAllText|os\.WriteFile|std::fs::write|fs::write)\(\s*{PATH}"
+        ),
         format!(r#"\bPath\(\s*{PATH}["']\s*\)\.write_(?:text|bytes)"#),
     ];
     let all: Vec<String> = match access {

@@ -3,10 +3,18 @@
 use super::rule::{LoadError, Pack};
 
 /// Every file of rules, by name.
-const FILES: [(&str, &str); 4] = [
+const FILES: &[(&str, &str)] = &[
+    ("ai", include_str!("rules/ai.toml")),
+    ("apis", include_str!("rules/apis.toml")),
     ("archive", include_str!("rules/archive.toml")),
+    ("finance", include_str!("rules/finance.toml")),
     ("generic", include_str!("rules/generic.toml")),
     ("operations", include_str!("rules/operations.toml")),
+    ("marketing", include_str!("rules/marketing.toml")),
+    ("messaging", include_str!("rules/messaging.toml")),
+    ("payments", include_str!("rules/payments.toml")),
+    ("places", include_str!("rules/places.toml")),
+    ("social", include_str!("rules/social.toml")),
     ("suppression", include_str!("rules/suppression.toml")),
 ];
 

@@ -28,7 +28,11 @@ impl Places {
         let path = tidied(&self.here.join(shown));
         let shared = self.base.components().zip(path.components());
         let shared = shared.take_while(|(a, b)| a == b).count();
-        let up = self.base.components().skip(shared).map(|_| Component::ParentDir);
+        let up = self
+            .base
+            .components()
+            .skip(shared)
+            .map(|_| Component::ParentDir);
         let relative: PathBuf = up.chain(path.components().skip(shared)).collect();
         match relative.to_string_lossy().into_owned() {
             relative if relative.is_empty() => ".".to_owned(),

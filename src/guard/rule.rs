@@ -31,6 +31,9 @@ const LAZY_BYTES_MAX: usize = 1 << 18;
 /// The shortest keyword: shorter ones are everywhere.
 const KEYWORD_BYTES_MIN: usize = 3;
 
+/// Files that write about what scripts do.
+const PROSE: [&str; 5] = ["**/*.md", "**/*.rst", "**/*.txt", "**/*.adoc", "**/*.html"];
+
 /// A set of rules with the families that explain them. Ids are unique.
 #[derive(Debug, Default)]
 pub struct Pack {
@@ -404,7 +407,8 @@ impl Rule {
         self.id.split('.').next().unwrap_or_default()
     }
 
-    /// A rule that a policy makes: what shows an operation. Its pattern may do without keywords.
+    /// A rule that a policy makes: what shows an operation, wherever it is not merely written about.
+    /// Its pattern may do without keywords.
     pub(super) fn of_operation(
         operation: &str,
         check: &Check,
@@ -423,7 +427,10 @@ impl Rule {
             entropy_min: None,
             random: false,
             path: None,
-            unless: Unless::default(),
+            unless: Unless {
+                path: globs(&PROSE.map(str::to_owned)).unwrap_or_default(),
+                ..Unless::default()
+            },
             near: Vec::new(),
             companion: false,
             operation: Some(operation.to_owned()),

@@ -25,6 +25,9 @@ pub struct Scanner {
     keywords: AhoCorasick,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
+    /// Rules that want none: those that a policy makes.
+    unkeyed: Vec<usize>,
+    honors_foreign: bool,
 }
 
 /// What a thread keeps between texts.
@@ -74,11 +77,27 @@ impl Scanner {
             .match_kind(MatchKind::Standard)
             .build(wanted_by.keys())?;
         let wanted_by = wanted_by.into_values().collect();
+        let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
+        let numbers = 0..pack.rules.len();
+        let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));
         Ok(Self {
+            unkeyed: unkeyed.collect(),
             pack,
             keywords,
             wanted_by,
+            honors_foreign: false,
         })
+    }
+
+    /// The same, reading the markers of other scanners too, or not.
+    pub fn honoring_foreign(mut self, honors_foreign: bool) -> Self {
+        self.honors_foreign = honors_foreign;
+        self
+    }
+
+    /// Whether the markers of other scanners count.
+    pub fn honors_foreign(&self) -> bool {
+        self.honors_foreign
     }
 
     /// The rules.
@@ -115,6 +134,10 @@ impl Scanner {
     /// Notes for each rule where to look.
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.windows.resize(self.pack.rules.len(), Vec::new());
+        for number in &self.unkeyed {
+            scratch.windows[*number].push(0..text.len());
+            scratch.touched.push(*number);
+        }
         for hit in self.keywords.find_overlapping_iter(text) {
             for number in &self.wanted_by[hit.pattern().as_usize()] {
                 let reach = self.pack.rules[*number].reach_bytes;
@@ -161,8 +184,19 @@ impl Scanner {
         });
     }
 
-    /// Of values that overlap, the one whose rule says most.
+    /// Of values that overlap, the one whose rule says most. A secret in what shows an operation
+    /// is something else, and stays.
     fn keep_specific(&self, matches: Vec<Match>) -> Vec<Match> {
+        let is_operation =
+            |found: &Match| self.pack.rules[found.rule].category == Category::Operation;
+        let (operations, others) = matches.into_iter().partition(is_operation);
+        let mut kept = self.most_specific(others);
+        kept.extend(self.most_specific(operations));
+        kept.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
+        kept
+    }
+
+    fn most_specific(&self, matches: Vec<Match>) -> Vec<Match> {
         let mut order: Vec<usize> = (0..matches.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(self.specificity(&matches[*at])));
         // By start; those kept never overlap.

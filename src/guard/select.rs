@@ -64,8 +64,8 @@ pub enum SelectError {
 pub fn select(files: &[RuleFile], disabled: &[String]) -> Result<Selection, SelectError> {
     let mut pack = pack::shipped().map_err(SelectError::Shipped)?;
     let mut hasher = Hasher::default();
-    let shipped = pack::texts();
-    for text in shipped.chain(files.iter().map(|file| file.text.as_str())) {
+    let shipped = pack::texts().map(|text: &str| text);
+    for text in shipped.chain(files.iter().map(|file| &*file.text)) {
         hasher.update(&(text.len() as u64).to_be_bytes());
         hasher.update(text.as_bytes());
     }
@@ -104,7 +104,9 @@ impl Pack {
     /// The identifiers of all rules and checks, sorted.
     pub fn ids(&self) -> BTreeSet<&str> {
         let rules = self.rules.iter().map(|rule| rule.id.as_str());
-        rules.chain(self.checks.keys().map(String::as_str)).collect()
+        rules
+            .chain(self.checks.keys().map(String::as_str))
+            .collect()
     }
 
     /// Whether a name is that of a rule, a check, or a family (with or without `.*`).

@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use memchr::{memchr, memmem};
 
@@ -90,11 +91,16 @@ pub fn names(pattern: &str, rule_id: &str) -> bool {
     }
 }
 
-/// The markers of a text, sorted by line; those of other scanners only where they count.
-pub fn markers(text: &[u8], honors_foreign: bool) -> Vec<Marker> {
+/// The markers that begin in a part of a text, sorted by line; those of other scanners only where
+/// they count.
+pub fn markers(text: &[u8], part: Range<usize>, honors_foreign: bool) -> Vec<Marker> {
     let mut found = Vec::new();
     let mut lines = Lines::of(text);
-    for at in memmem::find_iter(text, OURS) {
+    for at in memmem::find_iter(&text[part.start..], OURS) {
+        let at = part.start + at;
+        if at >= part.end {
+            break;
+        }
         if let Some((next, rules, rest)) = ours(&text[at + OURS.len()..]) {
             let line = lines.number_at(at);
             found.push(Marker {
@@ -106,7 +112,7 @@ pub fn markers(text: &[u8], honors_foreign: bool) -> Vec<Marker> {
         }
     }
     if honors_foreign {
-        found.extend(foreign(text));
+        found.extend(foreign(text, part));
         found.sort_by_key(|marker| marker.line);
     }
     found
@@ -122,7 +128,10 @@ fn ours(text: &[u8]) -> Option<(bool, Vec<String>, &[u8])> {
     let line = &text[..memchr(b'\n', text).unwrap_or(text.len())];
     let close = memchr(b']', line)?;
     let inner = std::str::from_utf8(&line[..close]).ok()?;
-    let rules: Vec<String> = inner.split(',').map(|rule| rule.trim().to_owned()).collect();
+    let rules: Vec<String> = inner
+        .split(',')
+        .map(|rule| rule.trim().to_owned())
+        .collect();
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'*');
     let is_rule = |rule: &String| !rule.is_empty() && rule.bytes().all(is_plain);
     rules
@@ -133,7 +142,9 @@ fn ours(text: &[u8]) -> Option<(bool, Vec<String>, &[u8])> {
 
 fn reason(rest: &[u8]) -> Option<String> {
     let rest = String::from_utf8_lossy(rest);
-    let text = rest.trim_start_matches([' ', '\t', ':', ',']).strip_prefix("reason=")?;
+    let text = rest
+        .trim_start_matches([' ', '\t', ':', ','])
+        .strip_prefix("reason=")?;
     let reason = match text.strip_prefix('"') {
         Some(quoted) => quoted.split('"').next().unwrap_or_default(),
         None => {
@@ -145,7 +156,7 @@ fn reason(rest: &[u8]) -> Option<String> {
     (!reason.is_empty()).then(|| reason.to_owned())
 }
 
-fn foreign(text: &[u8]) -> Vec<Marker> {
+fn foreign(text: &[u8], part: Range<usize>) -> Vec<Marker> {
     let lower: Cow<'_, [u8]> = match text.iter().any(u8::is_ascii_uppercase) {
         true => Cow::Owned(text.to_ascii_lowercase()),
         false => Cow::Borrowed(text),
@@ -153,8 +164,13 @@ fn foreign(text: &[u8]) -> Vec<Marker> {
     let mut found = Vec::new();
     for (spelling, next) in FOREIGN {
         let mut lines = Lines::of(text);
-        for at in memmem::find_iter(&lower, spelling) {
-            let is_inner = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        for at in memmem::find_iter(&lower[part.start..], spelling) {
+            let at = part.start + at;
+            if at >= part.end {
+                break;
+            }
+            let is_inner =
+                |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
             let before = at.checked_sub(1).and_then(|at| lower.get(at));
             if is_inner(before) || is_inner(lower.get(at + spelling.len())) {
                 continue;
@@ -206,11 +222,11 @@ pub struct Marked {
 /// Puts the state of what markers accept, and gives what is wrong with the markers: those that
 /// accept nothing and those that say no reason.
 pub fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<Found> {
-    let by_text: HashMap<_, _> = marked
-        .iter()
-        .enumerate()
-        .map(|(at, text)| ((text.shown.as_str(), text.member.as_deref()), at))
-        .collect();
+    let mut by_text: HashMap<_, Vec<usize>> = HashMap::new();
+    for (at, text) in marked.iter().enumerate() {
+        let key = (text.shown.as_str(), text.member.as_deref());
+        by_text.entry(key).or_default().push(at);
+    }
     let mut used: Vec<Vec<bool>> = marked
         .iter()
         .map(|text| vec![false; text.markers.len()])
@@ -221,15 +237,15 @@ pub fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<Found> 
         else {
             continue;
         };
-        let Some(at) = by_text.get(&(path.as_str(), detail.member.as_deref())) else {
-            continue;
-        };
+        let texts = by_text.get(&(path.as_str(), detail.member.as_deref()));
         let lines = (line, detail.end_line.unwrap_or(line));
-        for (number, marker) in marked[*at].markers.iter().enumerate() {
-            if marker.accepts(&detail.rule_id, lines) {
-                used[*at][number] = true;
-                detail.state = State::Suppressed;
-                detail.reason = detail.reason.take().or_else(|| marker.reason.clone());
+        for at in texts.into_iter().flatten() {
+            for (number, marker) in marked[*at].markers.iter().enumerate() {
+                if marker.accepts(&detail.rule_id, lines) {
+                    used[*at][number] = true;
+                    detail.state = State::Suppressed;
+                    detail.reason = detail.reason.take().or_else(|| marker.reason.clone());
+                }
             }
         }
     }
@@ -264,7 +280,10 @@ fn fault(marker: &Marker, used: bool, (text, pack): (&Marked, &Pack)) -> Option<
     let unknown = rules.iter().find(|rule| !pack.knows(rule));
     let message = match unknown {
         Some(rule) => format!("the marker names `{rule}`, which is no rule and no family"),
-        None => format!("the marker accepts nothing that `{}` finds there", rules.join(", ")),
+        None => format!(
+            "the marker accepts nothing that `{}` finds there",
+            rules.join(", ")
+        ),
     };
     let mut found = Found::by_check(check, &place, message);
     if let Some(likely) = unknown.and_then(|rule| pack.nearest(rule)) {
@@ -279,7 +298,7 @@ mod tests {
 
     /// `line covers rules reason`, one line a marker.
     fn read(text: &str, honors_foreign: bool) -> Vec<String> {
-        let markers = markers(text.as_bytes(), honors_foreign);
+        let markers = markers(text.as_bytes(), 0..text.len(), honors_foreign);
         let shown = markers.iter().map(|marker| {
             let who = match &marker.who {
                 Who::Rules(rules) => rules.join("+"),
@@ -294,18 +313,33 @@ mod tests {
     #[test]
     fn markers_are_read_as_the_table_says() {
         for (text, expected) in [
-            ("x = 1 # agp:allow[a.b] reason=a test", &["1 1 a.b a test"][..]),
+            (
+                "x = 1 # agp:allow[a.b] reason=a test",
+                &["1 1 a.b a test"][..],
+            ),
             ("\n\n// agp:allow-next[a.b]\nx", &["3 4 a.b -"]),
-            ("/* agp:allow[a.b, c.*,d] reason=why not */ x", &["1 1 a.b+c.*+d why not"]),
+            (
+                "/* agp:allow[a.b, c.*,d] reason=why not */ x",
+                &["1 1 a.b+c.*+d why not"],
+            ),
             ("<!-- agp:allow[a.b] reason=why -->", &["1 1 a.b why"]),
             ("{# agp:allow[a.b] reason=why #}", &["1 1 a.b why"]),
-            ("agp:allow[a.b] reason=\"so */ said\" rest", &["1 1 a.b so */ said"]),
+            (
+                "agp:allow[a.b] reason=\"so */ said\" rest",
+                &["1 1 a.b so */ said"],
+            ),
             ("agp:allow[a.b]: reason=why\r\nnext", &["1 1 a.b why"]),
             ("agp:allow[a.b] reason=  \n", &["1 1 a.b -"]),
             ("agp:allow[a.b] because\nreason=x", &["1 1 a.b -"]),
             ("agp:allow[*]", &["1 1 * -"]),
-            ("agp:allow[a] agp:allow[b]\nagp:allow[c]", &["1 1 a -", "1 1 b -", "2 2 c -"]),
-            ("agp:allow[RULE] agp:allow[rule-id] agp:allow[] agp:allow[a,]", &[]),
+            (
+                "agp:allow[a] agp:allow[b]\nagp:allow[c]",
+                &["1 1 a -", "1 1 b -", "2 2 c -"],
+            ),
+            (
+                "agp:allow[RULE] agp:allow[rule-id] agp:allow[] agp:allow[a,]",
+                &[],
+            ),
             ("agp:allow [a] agp:allow agp:allowed[a] agp:allow[a\n]", &[]),
             ("x # nosec, gitleaks:allow", &[]),
         ] {
@@ -319,14 +353,20 @@ mod tests {
         for (text, expected) in [
             ("x # NOSEC B105", vec![format!("1 1 {}", why("nosec"))]),
             ("a nanosecond\nnosec_x", vec![]),
-            ("x // gitleaks:allow", vec![format!("1 1 {}", why("gitleaks:allow"))]),
+            (
+                "x // gitleaks:allow",
+                vec![format!("1 1 {}", why("gitleaks:allow"))],
+            ),
             (
                 "# pragma: allowlist nextline secret\nx",
                 vec![format!("1 2 {}", why("pragma: allowlist nextline secret"))],
             ),
             (
                 "\nx # agp:allow[a] trufflehog:ignore",
-                vec!["2 2 a -".to_owned(), format!("2 2 {}", why("trufflehog:ignore"))],
+                vec![
+                    "2 2 a -".to_owned(),
+                    format!("2 2 {}", why("trufflehog:ignore")),
+                ],
             ),
         ] {
             assert_eq!(read(text, true), expected, "{text}");
