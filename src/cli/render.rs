@@ -107,6 +107,11 @@ impl Printer {
         self.say(&text);
     }
 
+    /// Whether stdout is a terminal.
+    pub fn is_on_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Prints a line on stderr unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {

@@ -58,25 +58,25 @@ struct Header {
 /// A finding that is accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub(super) struct Entry {
     /// The file, relative to the folder of the baseline.
-    pub path: String,
+    pub(super) path: String,
     /// The file inside an archive; left out outside of archives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member: Option<String>,
+    pub(super) member: Option<String>,
     /// The rule that found it.
-    pub rule: String,
+    pub(super) rule: String,
     /// 32 hex digits.
-    pub fingerprint: String,
+    pub(super) fingerprint: String,
     /// Why it is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The last day on which it is accepted, `2027-01-31`, UTC; left out where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<String>,
+    pub(super) expires: Option<String>,
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
+    pub(super) owner: Option<String>,
     /// Where it stood in the file, from 1.
     #[serde(skip)]
     line: u64,
@@ -280,19 +280,19 @@ type Key = (String, Option<String>, String);
 
 /// How a baseline meets the findings of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Meeting<'a> {
+pub(super) struct Meeting<'a> {
     /// How paths become those of the baseline.
-    pub places: &'a Places,
+    pub(super) places: &'a Places,
     /// What was looked at: entries elsewhere are left alone.
-    pub targets: &'a [&'a Path],
+    pub(super) targets: &'a [&'a Path],
     /// The day that counts.
-    pub now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 impl Baseline {
     /// Puts the state of what entries accept, and gives what is wrong with the entries: those that
     /// accept nothing, say no reason, or have expired. `shown` is the baseline's own path.
-    pub fn apply(
+    pub(super) fn apply(
         &self,
         found: &mut [Found],
         meeting: &Meeting<'_>,
@@ -334,7 +334,7 @@ impl Baseline {
     /// The baseline that accepts what was found as well: entries keep what people wrote into them,
     /// those for what is no longer there go, those outside of what was looked at stay. What a
     /// marker accepts needs no entry. Taking it twice changes nothing.
-    pub fn updated(
+    pub(super) fn updated(
         &self,
         found: &[Found],
         meeting: &Meeting<'_>,

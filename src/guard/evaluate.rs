@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::baseline::BaselineError;
 use super::fingerprint::SaltOrigin;
+use super::found::{Found, Place};
 use super::judge::{Accepted, Gathered, Terms, judge};
 use super::look::{Seen, Source, look};
 use super::redact::Redactor;
@@ -24,7 +25,7 @@ use crate::base::relpath::RelPath;
 use crate::base::units::printable;
 use crate::inventory::{self, Globs, Listing, Progress, TakeError};
 use crate::policy::Policy;
-use crate::report::Finding;
+use crate::report::{Finding, codes};
 
 /// What is to be looked at, and how.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Request<'a> {
     pub state_dir: &'a Path,
     /// What is made of what is found.
     pub terms: Terms<'a>,
+    /// What is known without a scan, such as operations that are refused: nothing accepts it.
+    pub refused: &'a [Found],
 }
 
 /// What was looked at.
@@ -143,6 +146,13 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
             gathered.marked.extend(seen.marked);
         }
     }
+    let coverage = &gathered.coverage;
+    if !request.targets.is_empty() && coverage.files + coverage.partial == 0 {
+        let text = "no file was there to look at";
+        let nothing = Found::by_code(&codes::SCAN_EMPTY, &Place::default(), text);
+        gathered.refused.push(nothing);
+    }
+    gathered.refused.extend(request.refused.iter().cloned());
     let targets: Vec<&Path> = request.targets.iter().map(PathBuf::as_path).collect();
     judge(gathered, (&request.terms, request.scanner.pack()), &targets)
 }

@@ -22,7 +22,7 @@ pub struct Found {
 /// Where something was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// The file, as one would type it.
+    /// The file, as one would type it; empty where it is about no file.
     pub shown: &'a str,
     /// The file inside an archive; `None` outside of archives.
     pub member: Option<&'a str>,
@@ -69,7 +69,8 @@ impl Found {
 
     /// A gap or trouble that no rule is about; it has no detail.
     pub fn by_code(code: &'static Code, place: &Place<'_>, message: impl Into<String>) -> Self {
-        let mut finding = Finding::new(code, message).at(place.shown);
+        let mut finding = Finding::new(code, message);
+        finding.path = (!place.shown.is_empty()).then(|| place.shown.to_owned());
         (finding.line, finding.column) = (place.line, place.column);
         let (value, operation) = (Vec::new(), None);
         Self {

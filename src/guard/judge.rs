@@ -69,6 +69,8 @@ pub struct Accepted {
 pub(super) struct Gathered {
     /// In any order.
     pub(super) found: Vec<Found>,
+    /// What no marker and no baseline can accept.
+    pub(super) refused: Vec<Found>,
     /// The texts that have markers.
     pub(super) marked: Vec<Marked>,
     /// What was looked at.
@@ -83,6 +85,7 @@ pub(super) fn judge(
 ) -> Result<Evaluation, GuardError> {
     let Gathered {
         mut found,
+        refused,
         mut marked,
         mut coverage,
     } = gathered;
@@ -109,9 +112,10 @@ pub(super) fn judge(
         now: terms.now,
     };
     let (more_faults, text) = baseline(&mut found, (terms, pack), (&meeting, &salt));
-    found.extend(faults.into_iter().chain(more_faults).map(|mut fault| {
-        finish(&mut fault, (pack, &redactor), terms.shows_secrets);
-        fault
+    let others = refused.into_iter().chain(faults).chain(more_faults);
+    found.extend(others.map(|mut other| {
+        finish(&mut other, (pack, &redactor), terms.shows_secrets);
+        other
     }));
     let skipped = coverage
         .excluded_first
@@ -128,7 +132,10 @@ pub(super) fn judge(
         findings,
         coverage,
         redactor,
-        salt: salt.origin(),
+        salt: match text {
+            Some(_) => salt.of_baseline().origin(),
+            None => salt.origin(),
+        },
         baseline: text,
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// The working directory and the folder that paths are relative to.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(super) struct Places {
     here: PathBuf,
     base: PathBuf,
 }
@@ -16,7 +16,7 @@ impl Places {
     ///
     /// # Errors
     /// A working directory that is gone.
-    pub fn new(baseline: Option<&Path>) -> io::Result<Self> {
+    pub(super) fn new(baseline: Option<&Path>) -> io::Result<Self> {
         let here = std::env::current_dir()?;
         let folder = baseline.and_then(Path::parent).unwrap_or(Path::new(""));
         let base = tidied(&here.join(folder));
@@ -24,7 +24,7 @@ impl Places {
     }
 
     /// The path of what was shown as that.
-    pub fn relative(&self, shown: &str) -> String {
+    pub(super) fn relative(&self, shown: &str) -> String {
         let path = tidied(&self.here.join(shown));
         let shared = self.base.components().zip(path.components());
         let shared = shared.take_while(|(a, b)| a == b).count();
@@ -41,7 +41,7 @@ impl Places {
     }
 
     /// Whether a path of the baseline is a target, or lies in it.
-    pub fn is_within(&self, relative: &str, target: &Path) -> bool {
+    pub(super) fn is_within(&self, relative: &str, target: &Path) -> bool {
         let path = tidied(&self.base.join(relative));
         path.starts_with(tidied(&self.here.join(target)))
     }

@@ -112,6 +112,8 @@ pub struct Rule {
     pub companion: bool,
     /// The operation that it is evidence of.
     pub operation: Option<String>,
+    /// Whether it never takes the place of another rule's finding: nobody vouches for it.
+    pub yields: bool,
     /// Texts that it finds.
     pub examples: Vec<String>,
     /// Texts that it does not.
@@ -264,8 +266,12 @@ impl Pack {
     /// # Errors
     /// Every problem of the file.
     pub fn add(&mut self, text: &str) -> Result<(), LoadError> {
-        let raw: RawFile = toml::from_str(text).map_err(|error| LoadError {
-            problems: vec![error.to_string().trim_end().to_owned()],
+        let raw: RawFile = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            LoadError {
+                problems: vec![format!("line {line}: {}", error.message().trim_end())],
+            }
         })?;
         let mut problems = Vec::new();
         for family in raw.family {
@@ -397,6 +403,7 @@ impl Rule {
             near: raw.near,
             companion: raw.companion,
             operation: raw.operation,
+            yields: false,
             examples: raw.examples,
             negatives: raw.negatives,
         })
@@ -434,6 +441,7 @@ impl Rule {
             near: Vec::new(),
             companion: false,
             operation: Some(operation.to_owned()),
+            yields: false,
             examples: Vec::new(),
             negatives: Vec::new(),
         }
@@ -453,7 +461,7 @@ impl Rule {
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
     pub fn trials(&self) -> Vec<String> {
         let finds = |text: &str| match &self.pattern {
-            Some(_) => scan::finds(self, text.as_bytes()),
+            Some(_) => scan::first_value(self, text.as_bytes()).is_some(),
             None => RelPath::parse(text.to_ascii_lowercase().as_bytes()).is_ok_and(|path| {
                 let matches =
                     |globs: &Option<Globs>| globs.as_ref().map(|globs| globs.excludes(&path));

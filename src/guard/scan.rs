@@ -216,6 +216,7 @@ impl Scanner {
     fn specificity(&self, found: &Match) -> impl Ord + use<> {
         let rule = &self.pack.rules[found.rule];
         (
+            !rule.yields,
             rule.family() != GENERIC_FAMILY,
             found.confidence,
             found.severity,
@@ -324,15 +325,15 @@ fn judge(rule: &Rule, text: &[u8], value: &Range<usize>) -> Option<(Severity, Co
     }
 }
 
-/// Whether a rule by itself finds anything in a text, by keywords, pattern and filters.
-pub(super) fn finds(rule: &Rule, text: &[u8]) -> bool {
+/// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
+pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let has_keyword = |keyword: &String| memchr::memmem::find(&lower, keyword.as_bytes()).is_some();
     let mut found = Vec::new();
     if rule.keywords.iter().any(has_keyword) {
         search(text, (0, rule), 0..text.len(), &mut found);
     }
-    !found.is_empty()
+    found.into_iter().next().map(|first| first.value)
 }
 
 /// The line in which a value begins, without its end.

@@ -18,6 +18,8 @@ pub struct RuleFile {
     pub shown: String,
     /// What it says.
     pub text: String,
+    /// Whether somebody vouches for it: it was named by a person, or by a policy that was.
+    pub is_trusted: bool,
 }
 
 /// The rules that count, and what they were made of.
@@ -74,7 +76,7 @@ pub fn select(files: &[RuleFile], disabled: &[String]) -> Result<Selection, Sele
             let shown = file.shown.clone();
             SelectError::File { shown, source }
         };
-        add_checked(&mut pack, &file.text).map_err(failed)?;
+        add_checked(&mut pack, file).map_err(failed)?;
     }
     let count = pack.disable(disabled)?;
     let sha256 = hasher.finish();
@@ -85,14 +87,19 @@ pub fn select(files: &[RuleFile], disabled: &[String]) -> Result<Selection, Sele
     })
 }
 
-/// Adds the rules of a file that nobody has tested yet.
-fn add_checked(pack: &mut Pack, text: &str) -> Result<(), LoadError> {
+/// Adds the rules of a file that nobody has tested yet. Those that nobody vouches for may add
+/// findings and never take the place of one.
+fn add_checked(pack: &mut Pack, file: &RuleFile) -> Result<(), LoadError> {
     let known: BTreeSet<String> = pack.rules.iter().map(|rule| rule.id.clone()).collect();
-    pack.add(text)?;
-    let own = || pack.rules.iter().filter(|rule| !known.contains(&rule.id));
-    let mut problems: Vec<String> = own().flat_map(Rule::pattern_problems).collect();
-    if problems.is_empty() {
-        problems = own().flat_map(Rule::trials).collect();
+    pack.add(&file.text)?;
+    let mut problems = Vec::new();
+    let own = pack.rules.iter_mut();
+    for rule in own.filter(|rule| !known.contains(&rule.id)) {
+        rule.yields = !file.is_trusted;
+        match rule.pattern_problems() {
+            none if none.is_empty() => problems.extend(rule.trials()),
+            some => problems.extend(some),
+        }
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -107,6 +114,12 @@ impl Pack {
         rules
             .chain(self.checks.keys().map(String::as_str))
             .collect()
+    }
+
+    /// Adds rules that were made from a policy.
+    pub fn extend(&mut self, rules: Vec<Rule>) {
+        self.rules.extend(rules);
+        self.rules.sort_by(|a, b| a.id.cmp(&b.id));
     }
 
     /// Whether a name is that of a rule, a check, or a family (with or without `.*`).

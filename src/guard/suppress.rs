@@ -49,20 +49,20 @@ const CLOSERS: [&str; 6] = ["*/", "-->", "#}", "--}}", "%>", "*)"];
 
 /// One marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marker {
+pub(super) struct Marker {
     /// The line where it stands, from 1.
-    pub line: u64,
+    pub(super) line: u64,
     /// The line that it is about.
-    pub covers: u64,
+    pub(super) covers: u64,
     /// Whose findings it accepts.
-    pub who: Who,
+    pub(super) who: Who,
     /// Why, in the words of its author; `None` where nothing is said.
-    pub reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// Whose findings a marker accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub(super) enum Who {
     /// Those of rules: identifiers, families, `family.*`. Not empty.
     Rules(Vec<String>),
     /// All: another scanner's marker, by its spelling.
@@ -71,7 +71,7 @@ pub enum Who {
 
 impl Marker {
     /// Whether it accepts what a rule found on these lines.
-    pub fn accepts(&self, rule_id: &str, (line, end_line): (u64, u64)) -> bool {
+    pub(super) fn accepts(&self, rule_id: &str, (line, end_line): (u64, u64)) -> bool {
         let is_there = (line..=end_line.max(line)).contains(&self.covers);
         is_there
             && match &self.who {
@@ -83,7 +83,7 @@ impl Marker {
 
 /// Whether a pattern of a marker names a rule: by its identifier, or by the segments that it
 /// begins with.
-pub fn names(pattern: &str, rule_id: &str) -> bool {
+pub(super) fn names(pattern: &str, rule_id: &str) -> bool {
     let stem = pattern.strip_suffix(".*").unwrap_or(pattern);
     match rule_id.strip_prefix(stem) {
         Some(rest) => rest.is_empty() || rest.starts_with('.'),
@@ -93,7 +93,7 @@ pub fn names(pattern: &str, rule_id: &str) -> bool {
 
 /// The markers that begin in a part of a text, sorted by line; those of other scanners only where
 /// they count.
-pub fn markers(text: &[u8], part: Range<usize>, honors_foreign: bool) -> Vec<Marker> {
+pub(super) fn markers(text: &[u8], part: Range<usize>, honors_foreign: bool) -> Vec<Marker> {
     let mut found = Vec::new();
     let mut lines = Lines::of(text);
     for at in memmem::find_iter(&text[part.start..], OURS) {
@@ -210,18 +210,18 @@ impl<'t> Lines<'t> {
 
 /// The markers of one text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marked {
+pub(super) struct Marked {
     /// The file, as one would type it.
-    pub shown: String,
+    pub(super) shown: String,
     /// The file inside an archive; `None` outside of archives.
-    pub member: Option<String>,
+    pub(super) member: Option<String>,
     /// Sorted by line; not empty.
-    pub markers: Vec<Marker>,
+    pub(super) markers: Vec<Marker>,
 }
 
 /// Puts the state of what markers accept, and gives what is wrong with the markers: those that
 /// accept nothing and those that say no reason.
-pub fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<Found> {
+pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<Found> {
     let mut by_text: HashMap<_, Vec<usize>> = HashMap::new();
     for (at, text) in marked.iter().enumerate() {
         let key = (text.shown.as_str(), text.member.as_deref());
