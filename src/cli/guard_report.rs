@@ -228,8 +228,9 @@ fn headline(evaluation: &Evaluation, summary: &GuardSummary, told: &Told<'_>) ->
             ));
         }
         (all, failing) => parts.push(format!(
-            "{failing} of {} {}",
+            "{failing} of {} {} {}",
             units::count(all, "finding"),
+            if failing == 1 { "fails" } else { "fail" },
             reasons(&evaluation.findings, told)
         )),
     }
@@ -297,7 +298,7 @@ fn reasons(findings: &[Finding], told: &Told<'_>) -> String {
         Some(severity) => format!(" from `{}` on", severity.word()),
         None => String::new(),
     };
-    format!("fail under `{level}`{from}: {}", counts.join(", "))
+    format!("under `{level}`{from}: {}", counts.join(", "))
 }
 
 fn recommendations(
