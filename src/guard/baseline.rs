@@ -469,3 +469,6 @@ impl Entry {
         Some(Found::by_check(check, &place, message))
     }
 }
+
+#[cfg(test)]
+mod tests;

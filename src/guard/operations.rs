@@ -34,6 +34,15 @@ const UNDECLARED: &str = "operation.undeclared";
 const TOUCHED_PATH: &str = "operation.touched_path";
 /// The check of what the catalogue's own patterns match.
 const SHOWN_PATTERN: &str = "operation.shown_pattern";
+/// Every check about operations.
+#[cfg(test)]
+pub(super) const CHECKS: [&str; 5] = [
+    BLOCKED,
+    UNAUTHORIZED,
+    UNDECLARED,
+    TOUCHED_PATH,
+    SHOWN_PATTERN,
+];
 /// The operations that agp knows by itself: what they do to what.
 const KNOWN: [(&str, Access); 2] = [
     (MODIFY_CORE_CONFIG, Access::Modify),
@@ -442,3 +451,6 @@ fn touching(access: Access) -> Option<String> {
     };
     Some(format!("(?m:{})", all.join("|")))
 }
+
+#[cfg(test)]
+mod tests;

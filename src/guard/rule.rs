@@ -27,7 +27,7 @@ const REACH_BYTES_MAX: usize = 1 << 16;
 /// The most memory that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// The most memory of a pattern's lazily built automaton, per thread.
-const LAZY_BYTES_MAX: usize = 1 << 18;
+const LAZY_BYTES_MAX: usize = 1 << 19;
 /// The shortest keyword: shorter ones are everywhere.
 const KEYWORD_BYTES_MIN: usize = 3;
 
@@ -102,6 +102,8 @@ pub struct Rule {
     pub entropy_min: Option<f64>,
     /// Whether what it finds has to look drawn at random.
     pub random: bool,
+    /// The name that has to stand before, where the pattern is about what is assigned to one.
+    pub lead: Option<Lead>,
     /// What kind of assignment it finds, judged as a whole: name, operator, quotes and value.
     pub setting: Option<Kind>,
     /// Which paths it looks at, matched in lower case; `None` is every path.
@@ -131,6 +133,24 @@ pub struct Unless {
     pub line: Vec<Pattern>,
     /// Paths, in lower case.
     pub path: Option<Globs>,
+}
+
+/// A name that something is assigned to.
+#[derive(Debug)]
+pub struct Lead {
+    /// What the name has to contain.
+    pub names: Pattern,
+    /// What the rule's pattern then describes.
+    pub behind: Behind,
+}
+
+/// What a pattern describes that has a [`Lead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The value: how it is assigned is common to all such rules.
+    Assignment,
+    /// Everything behind the name.
+    Setting,
 }
 
 /// Another rule that has to match nearby.
@@ -376,7 +396,10 @@ impl Rule {
                 "has a `reach` of more than {REACH_BYTES_MAX} bytes"
             ));
         }
-        let pattern = raw.regex.map(|text| expand(&text)).transpose()?;
+        let (lead, pattern) = match raw.regex.as_deref().map(lead).transpose()? {
+            Some((lead, pattern)) => (lead, Some(pattern)),
+            None => (None, None),
+        };
         let anchored = |texts: Vec<String>| {
             let anchored = texts.into_iter().map(|text| format!("^(?:{text})$"));
             anchored.map(Pattern::new).collect()
@@ -403,6 +426,7 @@ impl Rule {
             checksum: raw.checksum,
             entropy_min: raw.entropy,
             random: raw.random,
+            lead,
             setting: raw.setting,
             near: raw.near,
             companion: raw.companion,
@@ -438,6 +462,7 @@ impl Rule {
             entropy_min: None,
             random: false,
             setting: None,
+            lead: None,
             path: None,
             unless: Unless {
                 path: globs(&PROSE.map(str::to_owned)).unwrap_or_default(),
@@ -455,7 +480,8 @@ impl Rule {
     /// Compiles the patterns, and says which cannot be used.
     pub fn pattern_problems(&self) -> Vec<String> {
         let unless = self.unless.value.iter().chain(&self.unless.line);
-        let all = self.pattern.iter().chain(unless);
+        let lead = self.lead.iter().map(|lead| &lead.names);
+        let all = self.pattern.iter().chain(lead).chain(unless);
         let problems = all.filter_map(|pattern| Some((pattern, pattern.check().err()?)));
         let told = problems.map(|(pattern, problem)| {
             format!("rule `{}`: `{}` {problem}", self.id, pattern.text())
@@ -520,13 +546,6 @@ fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
     Ok(Some(globs))
 }
 
-/// What stands between a name and what is assigned to it: more of the identifier, a closing quote
-/// or bracket, an operator of some language or a blank, a call, a scheme and an opening quote.
-const ASSIGN: &str = concat!(
-    r#"[\w .\-\[\]"'\\]{0,40}?"#,
-    r#"(?:[ \t]{0,8}(?:\|\||[:?+|.!]{0,3}={1,3}>?|:{1,2}|=>|->|<-|,|>|</?\w{1,20}>\s{0,40}<\w{1,20}>)\s{0,24}|[ \t]{1,8})"#,
-    r#"(?:[\w.]{1,24}\()?[@bBuUrRfLN$]?\\{0,3}["'`]{0,3}(?:(?i:bearer|token|basic|apikey|key) )?"#,
-);
 /// What ends a value.
 const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
 /// What follows the name of a setting, value included: the rest of the name, then the syntaxes of
@@ -548,28 +567,40 @@ const SETTING: &str = concat!(
     r#")"#,
 );
 
-/// Expands `{{assign "names"}}`, `{{end}}` and `{{setting "names"}}`.
+/// Splits the macro that a pattern begins with from the rest: `{{assign "names"}}` or
+/// `{{setting "names"}}`.
+fn lead(text: &str) -> Result<(Option<Lead>, String), String> {
+    let split = text
+        .strip_prefix("{{")
+        .and_then(|text| text.split_once("}}"));
+    let found = split.and_then(|(name, rest)| {
+        let (word, names) = name.split_once(' ')?;
+        let behind = match word {
+            "assign" => Behind::Assignment,
+            "setting" => Behind::Setting,
+            _ => return None,
+        };
+        Some((behind, names.trim().trim_matches('"'), rest))
+    });
+    let Some((behind, names, rest)) = found else {
+        return Ok((None, expand(text)?));
+    };
+    let names = Pattern::new(format!("(?i:{names})"));
+    let rest = expand(rest)?;
+    let pattern = match behind {
+        Behind::Assignment => rest,
+        Behind::Setting => format!("{SETTING}{rest}"),
+    };
+    Ok((Some(Lead { names, behind }), pattern))
+}
+
+/// Expands `{{end}}`.
 fn expand(text: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len() + 256);
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (name, tail) = after.split_once("}}").ok_or("has a `{{` without `}}`")?;
-        out.push_str(before);
-        match name.split_once(' ') {
-            None if name == "end" => out.push_str(END),
-            Some((macro_name @ ("assign" | "setting"), names)) => {
-                let names = names.trim().trim_matches('"');
-                let behind = if macro_name == "assign" {
-                    ASSIGN
-                } else {
-                    SETTING
-                };
-                out.push_str(&format!("(?i:{names}){behind}"));
-            }
-            _ => return Err(format!("has the unknown macro `{name}`")),
+    let expanded = text.replace("{{end}}", END);
+    match expanded.contains("{{") {
+        true => {
+            Err("has a macro that is unknown, or stands elsewhere than at the beginning".into())
         }
-        rest = tail;
+        false => Ok(expanded),
     }
-    out.push_str(rest);
-    Ok(out)
 }

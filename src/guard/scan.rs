@@ -6,15 +6,18 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::{memchr_iter, memrchr};
-use regex_automata::Input;
 use regex_automata::meta;
+use regex_automata::{Anchored, Input};
 
+use super::assign;
 use super::filter::{self, Kind, Setting, Weight};
-use super::rule::{Pack, Pattern, REACH_BEFORE_BYTES, Rule};
+use super::rule::{Behind, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence};
 
+/// How much of a name may stand before and behind a keyword in it.
+const NAME_BYTES_MAX: usize = 40;
 /// The family whose rules yield to those of any provider.
 const GENERIC_FAMILY: &str = "generic";
 
@@ -33,7 +36,7 @@ pub struct Scanner {
 /// What a thread keeps between texts.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// For each rule the windows of the text at hand.
+    /// For each rule the windows of the text at hand; for one with a lead the keywords themselves.
     windows: Vec<Vec<Range<usize>>>,
     touched: Vec<usize>,
     /// The part of a long text that is in memory.
@@ -140,7 +143,16 @@ impl Scanner {
         }
         for hit in self.keywords.find_overlapping_iter(text) {
             for number in &self.wanted_by[hit.pattern().as_usize()] {
-                let reach = self.pack.rules[*number].reach_bytes;
+                let rule = &self.pack.rules[*number];
+                let reach = rule.reach_bytes;
+                if rule.lead.is_some() {
+                    let hits = &mut scratch.windows[*number];
+                    if hits.is_empty() {
+                        scratch.touched.push(*number);
+                    }
+                    hits.push(hit.range());
+                    continue;
+                }
                 let start = hit.start().saturating_sub(REACH_BEFORE_BYTES);
                 let end = hit.end().saturating_add(reach).min(text.len());
                 let windows = &mut scratch.windows[*number];
@@ -226,7 +238,7 @@ impl Scanner {
     }
 }
 
-/// One rule on one window.
+/// One rule on one window, or at one keyword.
 fn search(
     text: &[u8],
     (number, rule): (usize, &Rule),
@@ -236,14 +248,28 @@ fn search(
     let Some(regex) = rule.pattern.as_ref().and_then(|pattern| pattern.regex()) else {
         return;
     };
-    let mut captures = regex.create_captures();
+    if let Some(lead) = &rule.lead {
+        let found = search_behind(text, (rule, lead, regex), window);
+        matches.extend(found.map(|found| Match {
+            rule: number,
+            ..found
+        }));
+        return;
+    }
+    let mut captures = None;
     let mut at = window.start;
     while at <= window.end {
-        regex.search_captures(&Input::new(text).range(at..window.end), &mut captures);
+        let input = Input::new(text).range(at..window.end);
+        // Most windows hold nothing, which is cheaper to learn than where.
+        if regex.search_half(&input).is_none() {
+            return;
+        }
+        let captures = captures.get_or_insert_with(|| regex.create_captures());
+        regex.search_captures(&input, captures);
         let Some(whole) = captures.get_match() else {
             return;
         };
-        let value = value_of(regex, &captures).unwrap_or(whole.range());
+        let value = value_of(regex, captures).unwrap_or(whole.range());
         let judged = judge(rule, text, whole.start(), value);
         // What follows the value may begin the next one; what was rejected may hold one.
         let after = judged.as_ref().map_or(0, |found| found.value.end);
@@ -254,6 +280,37 @@ fn search(
                 ..found
             });
         }
+    }
+}
+
+/// What stands behind the name that a keyword is part of.
+fn search_behind(
+    text: &[u8],
+    (rule, lead, regex): (&Rule, &Lead, &meta::Regex),
+    keyword: Range<usize>,
+) -> Option<Match> {
+    let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
+        ..(keyword.end + NAME_BYTES_MAX).min(text.len());
+    let mut names = lead
+        .names
+        .regex()?
+        .find_iter(Input::new(text).range(around));
+    let name = names.find(|name| name.start() < keyword.end && keyword.start < name.end())?;
+    let end = (name.end() + rule.reach_bytes).min(text.len());
+    let value_at = |start: usize| {
+        let input = Input::new(text).range(start..end).anchored(Anchored::Yes);
+        regex.search_half(&input)?;
+        let mut captures = regex.create_captures();
+        regex.search_captures(&input, &mut captures);
+        let value =
+            value_of(regex, &captures).or(captures.get_match().map(|whole| whole.range()))?;
+        judge(rule, text, name.start(), value)
+    };
+    match lead.behind {
+        Behind::Assignment => assign::value_starts(text, name.end())
+            .take_while(|start| *start <= end)
+            .find_map(value_at),
+        Behind::Setting => value_at(name.end()),
     }
 }
 
@@ -295,11 +352,16 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
         value = setting.value();
     } else if rule.category == Category::Secret {
         let bytes = text.get(value.clone())?;
-        let is_placeholder = match rule.random {
-            true => !filter::is_random(bytes) || filter::is_filler(bytes),
-            false => false,
-        };
-        if is_placeholder || filter::is_placeholder(bytes) {
+        if filter::is_placeholder(bytes) {
+            return None;
+        }
+        if rule.random && filter::is_typed(bytes) {
+            // Somebody's fingers ran over the keys: an example, more often than not.
+            (severity, confidence) = (severity.min(Severity::Low), Confidence::Low);
+        } else if rule.random && (!filter::is_random(bytes) || filter::is_filler(bytes)) {
+            return None;
+        }
+        if rule.lead.is_some() && is_amid_word(text, start) {
             return None;
         }
     }
@@ -329,6 +391,16 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
     })
 }
 
+/// Whether a place is within a word: behind a letter, and no capital that begins a word of its own.
+fn is_amid_word(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let (Some(before), Some(first)) = (before, text.get(at)) else {
+        return false;
+    };
+    let begins = before.is_ascii_lowercase() && first.is_ascii_uppercase();
+    before.is_ascii_alphabetic() && first.is_ascii_alphabetic() && !begins
+}
+
 /// What a rule says of an assignment that weighs so much: its own word only where nothing is left
 /// to doubt.
 fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
@@ -345,10 +417,15 @@ fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
 /// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
 pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     let lower = text.to_ascii_lowercase();
-    let has_keyword = |keyword: &String| memchr::memmem::find(&lower, keyword.as_bytes()).is_some();
     let mut found = Vec::new();
-    if rule.keywords.iter().any(has_keyword) {
-        search(text, (0, rule), 0..text.len(), &mut found);
+    for keyword in &rule.keywords {
+        for at in memchr::memmem::find_iter(&lower, keyword) {
+            let window = match rule.lead {
+                Some(_) => at..at + keyword.len(),
+                None => 0..text.len(),
+            };
+            search(text, (0, rule), window, &mut found);
+        }
     }
     found.into_iter().next().map(|first| first.value)
 }

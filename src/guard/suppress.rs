@@ -6,9 +6,10 @@
 //! | `agp:allow[RULE] reason=…` | what RULE finds on the same line, or in lines that include it |
 //! | `agp:allow-next[RULE] reason=…` | what RULE finds from the next line on |
 //!
-//! RULE is an identifier, a family or `family.*`; several are separated by commas. The reason is the
-//! rest of the line without what closes a comment, or what stands in double quotes. Brackets that
-//! hold anything else, such as capital letters, are no marker.
+//! What is about a file as a whole is accepted by a marker on its first line. RULE is an
+//! identifier, a family or `family.*`; several are separated by commas. The reason is the rest of the
+//! line without what closes a comment, or what stands in double quotes. Brackets that hold anything
+//! else, such as capital letters, are no marker.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,6 +27,9 @@ pub(super) const UNUSED: &str = "suppression.unused";
 pub(super) const UNEXPLAINED: &str = "suppression.unexplained";
 /// The check that finds suppressions whose time is over.
 pub(super) const EXPIRED: &str = "suppression.expired";
+/// Every check about suppressions.
+#[cfg(test)]
+pub(super) const CHECKS: [&str; 3] = [UNUSED, UNEXPLAINED, EXPIRED];
 
 /// What our markers begin with.
 const OURS: &[u8] = b"agp:allow";
@@ -232,11 +236,10 @@ pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<
         .map(|text| vec![false; text.markers.len()])
         .collect();
     for Found { finding, .. } in found {
-        let (Some(path), Some(line), Some(detail)) =
-            (&finding.path, finding.line, &mut finding.detail)
-        else {
+        let (Some(path), Some(detail)) = (&finding.path, &mut finding.detail) else {
             continue;
         };
+        let line = finding.line.unwrap_or(1);
         let texts = by_text.get(&(path.as_str(), detail.member.as_deref()));
         let lines = (line, detail.end_line.unwrap_or(line));
         for at in texts.into_iter().flatten() {
@@ -387,6 +390,146 @@ mod tests {
             ("github.pat.classic", "github.pat", false),
         ] {
             assert_eq!(names(pattern, rule), expected, "{pattern} {rule}");
+        }
+    }
+
+    fn pack() -> Pack {
+        let mut pack = Pack::default();
+        let check = |id: &str| {
+            format!("[[check]]\nid = '{id}'\ntitle = 't'\ncategory = 'secret'\nseverity = 'high'\n")
+        };
+        let ids = ["github.pat", "gitlab.pat", UNUSED, UNEXPLAINED, EXPIRED];
+        let text: String = ids.iter().map(|id| check(id)).collect();
+        assert!(pack.add(&text).is_ok());
+        pack
+    }
+
+    /// The states of findings of a rule on lines, and what is wrong with the markers of a text.
+    fn applied(text: &str, found: &[(&str, Option<u64>, u64)]) -> (Vec<String>, Vec<String>) {
+        let pack = pack();
+        let found = found.iter().map(|(id, line, end_line)| {
+            let place = Place {
+                shown: "a.txt",
+                line: *line,
+                end_line: Some(*end_line),
+                ..Place::default()
+            };
+            Found::by_check(&pack.checks[*id], &place, "x")
+        });
+        let mut found: Vec<Found> = found.collect();
+        let marked = Marked {
+            shown: "a.txt".into(),
+            member: None,
+            markers: markers(text.as_bytes(), 0..text.len(), true),
+        };
+        let faults = apply(&mut found, &[marked], &pack);
+        let states = found.iter().filter_map(|one| {
+            let detail = one.finding.detail.as_ref()?;
+            let reason = detail.reason.as_deref().unwrap_or("-");
+            Some(format!("{:?} {reason}", detail.state))
+        });
+        let faults = faults.iter().filter_map(|one| {
+            let detail = one.finding.detail.as_ref()?;
+            let line = one.finding.line.unwrap_or(0);
+            let hint = one.finding.hint.as_deref();
+            let hint = hint.filter(|hint| hint.starts_with("did")).unwrap_or("");
+            Some(format!(
+                "{line} {} {} {hint}",
+                detail.rule_id, one.finding.message
+            ))
+        });
+        (states.collect(), faults.collect())
+    }
+
+    #[test]
+    fn findings_are_accepted_where_a_marker_is_about_them() {
+        let open = "Open -";
+        for (text, found, expected) in [
+            (
+                "x # agp:allow[github.pat] reason=why",
+                ("github.pat", Some(1), 1),
+                "Suppressed why",
+            ),
+            (
+                "x # agp:allow[github] reason=why",
+                ("github.pat", Some(1), 1),
+                "Suppressed why",
+            ),
+            (
+                "x # agp:allow[gitlab.*] reason=why",
+                ("github.pat", Some(1), 1),
+                open,
+            ),
+            (
+                "\nx # agp:allow[github.*] reason=why",
+                ("github.pat", Some(1), 1),
+                open,
+            ),
+            (
+                "# agp:allow-next[github.*] reason=why\nx",
+                ("github.pat", Some(2), 9),
+                "Suppressed why",
+            ),
+            (
+                "\n\n# agp:allow[github.*] reason=why",
+                ("github.pat", Some(1), 5),
+                "Suppressed why",
+            ),
+            (
+                "agp:allow[github.pat] reason=why",
+                ("github.pat", None, 1),
+                "Suppressed why",
+            ),
+            (
+                "\nagp:allow[github.pat] reason=why",
+                ("github.pat", None, 1),
+                open,
+            ),
+            (
+                "x // nosec",
+                ("github.pat", Some(1), 1),
+                "Suppressed marked `nosec` for another scanner",
+            ),
+        ] {
+            assert_eq!(applied(text, &[found]).0, [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn markers_that_accept_nothing_or_say_no_reason_are_told() {
+        for (text, found, expected) in [
+            (
+                "agp:allow[github.pat] reason=why",
+                &[("github.pat", Some(1), 1)][..],
+                &[][..],
+            ),
+            (
+                "agp:allow[github.pat]",
+                &[("github.pat", Some(1), 1)],
+                &["1 suppression.unexplained the marker says no reason "],
+            ),
+            (
+                "agp:allow[github.pat,gitlab] reason=why",
+                &[],
+                &[
+                    "1 suppression.unused the marker accepts nothing that `github.pat, gitlab` finds there ",
+                ],
+            ),
+            (
+                "\nagp:allow[githup.pat]",
+                &[("github.pat", Some(2), 2)],
+                &[
+                    "2 suppression.unused the marker names `githup.pat`, which is no rule and no family did you mean `github.pat`?",
+                ],
+            ),
+            (
+                "agp:allow[*]",
+                &[("github.pat", Some(1), 1)],
+                &["1 suppression.unused the marker names `*`, which is no rule and no family "],
+            ),
+            ("gitleaks:allow", &[], &[]),
+        ] {
+            assert_eq!(applied(text, found).1, expected, "{text}");
         }
     }
 }
