@@ -93,6 +93,11 @@ impl Context<'_> {
         self.state_dir.join("cache")
     }
 
+    /// Whether a person at a terminal reads what goes to stdout.
+    pub fn is_on_terminal(&self) -> bool {
+        self.printer.is_on_terminal()
+    }
+
     /// Shows progress until the result is dropped.
     pub fn show_progress(&self) -> Option<ProgressBar> {
         ProgressBar::start(self.progress, &self.printer)

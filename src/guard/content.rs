@@ -12,6 +12,7 @@ use super::files::{Bomb, Checks, Member};
 use super::found::Found;
 use super::notes::Item;
 use super::scan::{Match, Scanner, Scratch};
+use super::suppress::Marker;
 use super::wide::{self, WideReader};
 use super::window::Windows;
 use crate::base::relpath::RelPath;
@@ -47,6 +48,8 @@ pub(super) struct Inspection {
     pub(super) decoded: u64,
     /// What could not be looked at.
     pub(super) gaps: Vec<Gap>,
+    /// What their authors say of findings: a line's marker, and the file inside an archive.
+    pub(super) markers: Vec<(Option<String>, Marker)>,
 }
 
 /// A match and where it stands.

@@ -37,6 +37,9 @@ pub struct Scanner {
     bytes: AtomicU64,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
+    /// Rules that want none: those that a policy makes.
+    unkeyed: Vec<usize>,
+    honors_foreign: bool,
 }
 
 /// What a thread keeps between texts.
@@ -83,13 +86,29 @@ impl Scanner {
         }
         let keywords = automaton(AhoCorasickKind::ContiguousNFA, wanted_by.keys())?;
         let wanted_by = wanted_by.into_values().collect();
+        let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
+        let numbers = 0..pack.rules.len();
+        let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));
         Ok(Self {
+            unkeyed: unkeyed.collect(),
             pack,
             keywords,
             keywords_at_length: OnceLock::new(),
             bytes: AtomicU64::new(0),
             wanted_by,
+            honors_foreign: false,
         })
+    }
+
+    /// The same, reading the markers of other scanners too, or not.
+    pub fn honoring_foreign(mut self, honors_foreign: bool) -> Self {
+        self.honors_foreign = honors_foreign;
+        self
+    }
+
+    /// Whether the markers of other scanners count.
+    pub fn honors_foreign(&self) -> bool {
+        self.honors_foreign
     }
 
     /// The rules.
@@ -140,6 +159,10 @@ impl Scanner {
     /// Notes for each rule where to look.
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.windows.resize(self.pack.rules.len(), Vec::new());
+        for number in &self.unkeyed {
+            scratch.windows[*number].push(0..text.len());
+            scratch.touched.push(*number);
+        }
         for hit in self.keywords(text).find_overlapping_iter(text) {
             for number in &self.wanted_by[hit.pattern().as_usize()] {
                 let rule = &self.pack.rules[*number];
@@ -195,8 +218,19 @@ impl Scanner {
         });
     }
 
-    /// Of values that overlap, the one whose rule says most.
+    /// Of values that overlap, the one whose rule says most. A secret in what shows an operation
+    /// is something else, and stays.
     fn keep_specific(&self, matches: Vec<Match>) -> Vec<Match> {
+        let is_operation =
+            |found: &Match| self.pack.rules[found.rule].category == Category::Operation;
+        let (operations, others) = matches.into_iter().partition(is_operation);
+        let mut kept = self.most_specific(others);
+        kept.extend(self.most_specific(operations));
+        kept.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
+        kept
+    }
+
+    fn most_specific(&self, matches: Vec<Match>) -> Vec<Match> {
         let mut order: Vec<usize> = (0..matches.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(self.specificity(&matches[*at])));
         // By start; those kept never overlap.
@@ -216,6 +250,7 @@ impl Scanner {
     fn specificity(&self, found: &Match) -> impl Ord + use<> {
         let rule = &self.pack.rules[found.rule];
         (
+            !rule.yields,
             rule.family() != GENERIC_FAMILY,
             found.confidence,
             found.severity,
@@ -413,8 +448,8 @@ fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
     }
 }
 
-/// Whether a rule by itself finds anything in a text, by keywords, pattern and filters.
-pub(super) fn finds(rule: &Rule, text: &[u8]) -> bool {
+/// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
+pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
     for keyword in &rule.keywords {
@@ -426,7 +461,7 @@ pub(super) fn finds(rule: &Rule, text: &[u8]) -> bool {
             search(text, (0, rule), window, &mut found);
         }
     }
-    !found.is_empty()
+    found.into_iter().next().map(|first| first.value)
 }
 
 /// The line in which a value begins, without its end.
