@@ -12,6 +12,7 @@ use super::files::{Bomb, Member};
 use super::found::Found;
 use super::notes::Item;
 use super::scan::{Match, Scanner, Scratch};
+use super::suppress::Marker;
 use super::watch::{Checks, Watch, Watched};
 use super::wide::{self, WideReader};
 use super::window::Windows;
@@ -46,6 +47,8 @@ pub(super) struct Inspection {
     pub(super) decoded: u64,
     /// What could not be looked at.
     pub(super) gaps: Vec<Gap>,
+    /// What their authors say of findings: a line's marker, and the file inside an archive.
+    pub(super) markers: Vec<(Option<String>, Marker)>,
 }
 
 /// A match and where it stands.

@@ -11,7 +11,7 @@ mod yaml;
 
 use std::collections::BTreeSet;
 
-pub(super) use self::policy::check as of_policy;
+pub use self::policy::contradictions;
 
 use self::json::{Dialect, Problem};
 use self::thresholds::Thresholds;

@@ -49,8 +49,8 @@ pub(super) const CHECKS: [&str; 17] = [
 /// A contradiction: the check, the key that it stands at (RFC 6901), and what it is.
 type Contradiction = (&'static str, String, String);
 
-/// What contradicts itself in the policy, at its places in the file.
-pub(in crate::guard) fn check(loaded: &Loaded, pack: &Pack) -> Vec<Found> {
+/// What contradicts itself in a policy, at its places in the file.
+pub fn contradictions(loaded: &Loaded, pack: &Pack) -> Vec<Found> {
     let shown = loaded.source.to_string();
     let item = Item {
         shown: &shown,
@@ -58,7 +58,7 @@ pub(in crate::guard) fn check(loaded: &Loaded, pack: &Pack) -> Vec<Found> {
         path: b"policy",
     };
     let mut notes = Notes::new(pack, item);
-    for (check, pointer, message) in contradictions(&loaded.policy) {
+    for (check, pointer, message) in all(&loaded.policy) {
         let spot = loaded.place_of(&pointer).map(|place| Spot {
             line: place.line,
             column: place.column,
@@ -68,7 +68,7 @@ pub(in crate::guard) fn check(loaded: &Loaded, pack: &Pack) -> Vec<Found> {
     notes.into_found()
 }
 
-fn contradictions(policy: &Policy) -> Vec<Contradiction> {
+fn all(policy: &Policy) -> Vec<Contradiction> {
     let mut found = Vec::new();
     budgets(policy, &mut found);
     operations(policy, &mut found);
@@ -265,7 +265,7 @@ mod tests {
 
     fn told(json: &str) -> String {
         let policy = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
-        let found = contradictions(&policy);
+        let found = all(&policy);
         let told: Vec<String> = found
             .iter()
             .map(|(check, pointer, _)| format!("{check} {pointer}"))
