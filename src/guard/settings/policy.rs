@@ -191,7 +191,11 @@ fn guard(policy: &Policy, found: &mut Vec<Contradiction>) {
             message,
         ));
     }
-    let targets = &policy.pipeline.targets;
+    targets(&policy.pipeline.targets, found);
+}
+
+/// Targets that lie in others, of which a rollback of both would undo each other.
+fn targets(targets: &[String], found: &mut Vec<Contradiction>) {
     for (index, inner) in targets.iter().enumerate() {
         let is_within = |outer: &&String| {
             let rest = inner.strip_prefix(outer.trim_end_matches('/'));
