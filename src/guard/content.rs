@@ -291,7 +291,11 @@ impl<'a> Inspector<'a> {
     /// Notes what deceives in a text that has so many lines before it.
     pub(super) fn note_text(&mut self, place: &Place, text: &[u8], lines_before: u64) {
         // What is no character is cut at: everything before it was text.
-        let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let text = std::str::from_utf8(text).or_else(|error| {
+            let valid = &text[..error.valid_up_to()];
+            std::str::from_utf8(valid)
+        });
+        let text = text.unwrap_or_default();
         for mut found in self.tools.checks.text(&place.item(self.shown), text) {
             found.finding.line = found.finding.line.map(|line| line + lines_before);
             self.out.noted.push(found);

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("hosting", include_str!("rules/hosting.toml")),
     ("identity", include_str!("rules/identity.toml")),
     ("infrastructure", include_str!("rules/infrastructure.toml")),
+    ("longtail", include_str!("rules/longtail.toml")),
     ("marketing", include_str!("rules/marketing.toml")),
     ("messaging", include_str!("rules/messaging.toml")),
     ("monitoring", include_str!("rules/monitoring.toml")),

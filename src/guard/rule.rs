@@ -442,6 +442,11 @@ impl Rule {
         self.id.split('.').next().unwrap_or_default()
     }
 
+    /// The keywords, in lower case.
+    pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.keywords.iter().map(String::as_str)
+    }
+
     /// A rule that a policy makes: what shows an operation, wherever it is not merely written about.
     /// Its pattern may do without keywords.
     pub(super) fn of_operation(

@@ -1,10 +1,12 @@
 //! One text against all rules: keywords in one pass, patterns on windows around them, filters,
 //! then the most specific of what overlaps. Knows no file and no encoding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::{memchr_iter, memrchr};
 use regex_automata::meta;
 use regex_automata::{Anchored, Input};
@@ -16,6 +18,8 @@ use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence};
 
+/// So many bytes are worth making the quicker automaton for.
+const BYTES_MANY: u64 = 4 << 20;
 /// How much of a name may stand before and behind a keyword in it.
 const NAME_BYTES_MAX: usize = 40;
 /// The family whose rules yield to those of any provider.
@@ -25,7 +29,12 @@ const GENERIC_FAMILY: &str = "generic";
 #[derive(Debug)]
 pub struct Scanner {
     pack: Pack,
+    /// Quickly made.
     keywords: AhoCorasick,
+    /// Slowly made and quicker at work: for those who have much to look at.
+    keywords_at_length: OnceLock<Option<AhoCorasick>>,
+    /// Bytes looked at.
+    bytes: AtomicU64,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
     /// Rules that want none: those that a policy makes.
@@ -75,10 +84,7 @@ impl Scanner {
                 wanted_by.entry(keyword).or_default().push(number);
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(wanted_by.keys())?;
+        let keywords = automaton(AhoCorasickKind::ContiguousNFA, wanted_by.keys())?;
         let wanted_by = wanted_by.into_values().collect();
         let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
         let numbers = 0..pack.rules.len();
@@ -87,6 +93,8 @@ impl Scanner {
             unkeyed: unkeyed.collect(),
             pack,
             keywords,
+            keywords_at_length: OnceLock::new(),
+            bytes: AtomicU64::new(0),
             wanted_by,
             honors_foreign: false,
         })
@@ -114,14 +122,15 @@ impl Scanner {
         self.mark(text, scratch);
         let mut matches = Vec::new();
         scratch.touched.sort_unstable();
-        for number in std::mem::take(&mut scratch.touched) {
-            let windows = std::mem::take(&mut scratch.windows[number]);
+        for number in scratch.touched.drain(..) {
+            let windows = &mut scratch.windows[number];
             let rule = &self.pack.rules[number];
             if looks_at(rule, path) {
-                for window in windows {
-                    search(text, (number, rule), window, &mut matches);
+                for window in windows.iter() {
+                    search(text, (number, rule), window.clone(), &mut matches);
                 }
             }
+            windows.clear();
         }
         matches.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
         place(text, &mut matches);
@@ -134,6 +143,19 @@ impl Scanner {
         found.confidence == Confidence::High
     }
 
+    /// The automaton that suits how much there is to look at; all of them find the same.
+    fn keywords(&self, text: &[u8]) -> &AhoCorasick {
+        let bytes = text.len() as u64;
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) < BYTES_MANY {
+            return &self.keywords;
+        }
+        let quick = self.keywords_at_length.get_or_init(|| {
+            let all: BTreeSet<&str> = self.pack.rules.iter().flat_map(Rule::keywords).collect();
+            automaton(AhoCorasickKind::DFA, all).ok()
+        });
+        quick.as_ref().unwrap_or(&self.keywords)
+    }
+
     /// Notes for each rule where to look.
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.windows.resize(self.pack.rules.len(), Vec::new());
@@ -141,7 +163,7 @@ impl Scanner {
             scratch.windows[*number].push(0..text.len());
             scratch.touched.push(*number);
         }
-        for hit in self.keywords.find_overlapping_iter(text) {
+        for hit in self.keywords(text).find_overlapping_iter(text) {
             for number in &self.wanted_by[hit.pattern().as_usize()] {
                 let rule = &self.pack.rules[*number];
                 let reach = rule.reach_bytes;
@@ -236,6 +258,18 @@ impl Scanner {
             std::cmp::Reverse(found.rule),
         )
     }
+}
+
+/// The patterns are numbered as they come.
+fn automaton<'k>(
+    kind: AhoCorasickKind,
+    keywords: impl IntoIterator<Item = impl AsRef<[u8]> + 'k>,
+) -> Result<AhoCorasick, aho_corasick::BuildError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::Standard)
+        .kind(Some(kind))
+        .build(keywords)
 }
 
 /// One rule on one window, or at one keyword.

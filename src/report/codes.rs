@@ -164,6 +164,9 @@ codes! {
     SCAN_PARTIAL = "scan.partial", High, Verdict::Pass,
         "Part of a file could not be looked into: it is encrypted, damaged or packed too deep",
         "look at it by other means, or leave it out with `policy_guard.exclude`";
+    AUDIT_UNFINISHED = "audit.unfinished", High, Verdict::Error,
+        "The command ran, and its end could not be recorded as the strict policy asks",
+        "make room for the audit log, then run it again";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,
