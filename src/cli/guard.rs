@@ -115,9 +115,9 @@ impl GuardArgs {
         let operations = Operations::new(&policy.policy_guard)
             .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
         let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
+        let counts = guard_report::Rules::of(&pack, disabled, sha256);
         pack.extend(rules);
         let (refused, section) = self.operations(context, (&operations, &pack))?;
-        let counts = guard_report::Rules::of(&pack, disabled, sha256);
         let scanner = Scanner::new(pack)
             .map_err(|error| Failure::new(Kind::Input, error))?
             .honoring_foreign(policy.policy_guard.honor_foreign_ignores);

@@ -934,3 +934,120 @@ fn secrets_are_shown_on_a_terminal_and_nowhere_else() {
     let hidden = on_terminal(format!("{agp} guard --target tree")).unwrap();
     assert!(!String::from_utf8_lossy(&hidden.stdout).contains(&password(1)));
 }
+
+/// Every file below a folder, as text.
+fn texts_below(folder: &std::path::Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => texts.extend(texts_below(&entry.path())),
+            false => {
+                let bytes = std::fs::read(entry.path()).unwrap();
+                texts.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn no_value_that_was_found_appears_in_any_output_log_or_record() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let place = Place::new();
+    let secrets: Vec<String> = (0..8)
+        .map(|number| format!("{}/+\"é", password(number)))
+        .collect();
+    let plain: Vec<String> = (100..108).map(password).collect();
+    let assign = |value: &str| format!("{}word = \"{value}\"\n", "pass");
+    let json = |value: &str| serde_json::to_string(value).unwrap();
+    let encoded = STANDARD.encode(assign(&plain[1]));
+    let url = format!("postgres://admin:{}@db.internal.net/x\n", plain[2]);
+    place.write("tree/plain.conf", assign(&plain[0]));
+    place.write("tree/encoded.txt", format!("data: {encoded}\n"));
+    place.write("tree/url.yml", &url);
+    place.write(
+        "tree/odd.json",
+        format!("{{\"{}word\": {}}}\n", "pass", json(&secrets[0])),
+    );
+    // In a file's own name, in the name of a folder, in a marker's reason, in a log of operations.
+    place.write(&format!("tree/{}.conf", plain[3]), assign(&plain[3]));
+    place.write(&format!("tree/{}/app.conf", plain[4]), assign(&plain[4]));
+    let reason = format!(
+        "{}# agp:allow[generic] reason=it was {} once\n",
+        assign(&plain[5]).replace('\n', " "),
+        plain[5]
+    );
+    place.write("tree/reason.conf", reason);
+    place.write(
+        "tree/stale.conf",
+        format!("# agp:allow[{}] reason={}\n", "generic", plain[0]),
+    );
+    place.write(
+        "log.jsonl",
+        format!(
+            "{{\"operation\": \"delete\", \"resource\": {}}}\n",
+            json(&plain[0])
+        ),
+    );
+    policy(&place, &json!({"blocked_operations": ["delete"]}));
+    let scan = [
+        "guard",
+        "-c",
+        "policy.json",
+        "--target",
+        "tree",
+        "--operations-log",
+        "log.jsonl",
+    ];
+    let asked = format!("delete={}", plain[2]);
+    let mut outputs = Vec::new();
+    for more in [
+        &[][..],
+        &["--verbose", "--verbose"],
+        &["--json"],
+        &["--output", "report.json"],
+        &["--operation", &asked],
+        &["--baseline", "known.jsonl", "--update-baseline"],
+        &["--baseline", "known.jsonl", "--json"],
+        &["--jobs", "2", "--json"],
+    ] {
+        let ran = place.run(scan.iter().chain(more));
+        assert_eq!(ran.code, 19, "{ran:?}");
+        outputs.extend([ran.stdout, ran.stderr]);
+    }
+    let (code, report) = report(&place, &scan[1..]);
+    let found = |rule: &str| {
+        states(&report)
+            .iter()
+            .filter(|state| state.starts_with(rule))
+            .count()
+    };
+    assert_eq!(code, 19);
+    assert!(found("generic.") >= 7, "the secrets are found: {report:#}");
+    outputs.push(report.to_string());
+    outputs.extend([place.read("report.json"), place.read("known.jsonl")]);
+    outputs.extend(texts_below(&place.at(".agp")));
+    for exported in [&["audit", "show"][..], &["audit", "export", "--to", "ecs"]] {
+        outputs.push(place.run(exported).stdout);
+    }
+    let all = outputs.concat();
+    assert!(all.contains("operation.blocked") && all.contains("****"));
+    let planted = plain.iter().take(6).chain(secrets.iter().take(1));
+    for value in planted {
+        // As it is, in JSON, in hex, and within base64 wherever it may begin.
+        let mut forms = vec![
+            value.clone(),
+            json(value).trim_matches('"').to_owned(),
+            hex::encode(value),
+        ];
+        forms.extend((0..3).map(|before| {
+            let text = STANDARD.encode(format!("{}{value}", "x".repeat(before)));
+            text[4..text.len() - 4].to_owned()
+        }));
+        for form in forms {
+            let at = all.find(&form).map(|at| &all[at.saturating_sub(200)..at]);
+            assert_eq!(at, None, "{value} as {form}");
+        }
+    }
+}
