@@ -5,6 +5,7 @@
 mod checksum;
 mod letters;
 mod name;
+mod place;
 mod placeholder;
 mod random;
 mod setting;
@@ -12,6 +13,7 @@ mod words;
 
 pub use checksum::{Checksum, crc62};
 pub use name::Kind;
+pub use place::is_for_tests;
 pub use placeholder::{is_filler, is_placeholder, is_typed};
 pub use random::{entropy, is_random};
 pub use setting::{Setting, Weight};

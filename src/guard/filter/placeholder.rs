@@ -20,6 +20,8 @@ const GROUP_MAX: usize = 12;
 const TELLING_CHARS_MAX: usize = 120;
 /// The least entropy of what was typed rather than repeated.
 const TYPED_ENTROPY_MIN: f64 = 2.8;
+/// How often a group stands in a token that is made of it.
+const GROUPS_MIN: usize = 4;
 /// The longest reference, such as `${…}`.
 const REFERENCE_MAX: usize = 80;
 
@@ -97,9 +99,10 @@ impl Cover {
         cover.mark_references(value);
         cover.mark_runs(value);
         cover.mark_words(value);
+        // In a token of a known shape only what is repeated over and over.
+        cover.mark_groups(value, if with_sequences { 2 } else { GROUPS_MIN });
         if with_sequences {
             cover.mark_sequences(value);
-            cover.mark_groups(value);
         }
         cover
     }
@@ -205,13 +208,13 @@ impl Cover {
         }
     }
 
-    fn mark_groups(&mut self, value: &[u8]) {
+    fn mark_groups(&mut self, value: &[u8], times: usize) {
         for size in 2..=GROUP_MAX.min(value.len() / 2) {
             let mut start = 0;
             while start + 2 * size <= value.len() {
                 let same = value[start..].iter().zip(&value[start + size..]);
                 let length = same.take_while(|(first, second)| first == second).count();
-                if length >= size.max(SEQUENCE_MIN) {
+                if length >= ((times - 1) * size).max(SEQUENCE_MIN) {
                     self.mark(start, start + size + length);
                     start += size + length;
                 } else {

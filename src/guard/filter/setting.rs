@@ -9,6 +9,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::checksum::Checksum;
 use super::letters::evidence_bits;
 use super::name::{self, Kind};
 use super::placeholder::{self, holds_telling_word};
@@ -36,6 +37,8 @@ const BARE_BITS: f64 = 14.0;
 const STRONG_CHARS: usize = 16;
 /// The shortest secret or key that is not a password.
 const SECRET_CHARS: usize = 10;
+/// The fewest letters and digits of one.
+const WRITTEN_CHARS: usize = 8;
 /// The shortest password.
 const PASSWORD_CHARS: usize = 4;
 /// The longest value.
@@ -91,9 +94,13 @@ impl<'t> Setting<'t> {
         // `call(password, "x")` passes two things; `("password", "x")` sets one.
         let lists = between.contains(&b',')
             && !between.first().is_some_and(|byte| b"\"'`\\".contains(byte));
+        // `pattern.pass("x")` is a verb.
+        let is_verb =
+            between.contains(&b'(') && text[keyword..name.end].eq_ignore_ascii_case(b"pass");
         // Without quotes only code stands behind `=>`, and behind an index.
-        let is_code = !quoted && (between.ends_with(b"=>") || between.contains(&b'['));
-        if lists || is_code {
+        let is_code =
+            !quoted && (between.trim_ascii_end().ends_with(b"=>") || between.contains(&b'['));
+        if lists || is_code || is_verb {
             return None;
         }
         let mut setting = Self {
@@ -135,6 +142,9 @@ impl<'t> Setting<'t> {
             Kind::Password => self.weigh_password(value),
             Kind::Secret => self.weigh_secret(value),
             _ => match self.weigh_secret(value)? {
+                // A lone `key` is the key of anything: a map, a cipher's test.
+                Weight::Strong if is_hexadecimal(value) && is_lone(name) => None,
+                Weight::Strong if is_lone(name) => Some(Weight::Weak),
                 Weight::Strong => Some(Weight::Fair),
                 _ => None,
             },
@@ -142,7 +152,10 @@ impl<'t> Setting<'t> {
     }
 
     fn weigh_secret(&self, value: &[u8]) -> Option<Weight> {
+        let written = value.iter().filter(|byte| byte.is_ascii_alphanumeric());
         if value.len() < SECRET_CHARS
+            || written.count() < WRITTEN_CHARS
+            || is_markup(value)
             || placeholder::is_filler(value)
             || holds_telling_word(value)
             || is_reference_to_data(value)
@@ -150,9 +163,22 @@ impl<'t> Setting<'t> {
         {
             return None;
         }
-        let bits = evidence_bits(value);
+        let bits = match self.syntax {
+            Syntax::Quoted => evidence_bits(value),
+            // Signs are operators and brackets of code rather than part of a secret.
+            _ => value
+                .split(|byte| is_operator(*byte))
+                .map(evidence_bits)
+                .fold(f64::MIN, f64::max),
+        };
         if is_uuid(value) {
             return Some(Weight::Fair);
+        }
+        if value.starts_with(b"eyJ") && value.contains(&b'.') && !Checksum::Jwt.holds(value) {
+            return None;
+        }
+        if self.syntax == Syntax::Line && is_gibberish(value) {
+            return Some(Weight::Weak);
         }
         let least = match self.syntax {
             Syntax::Quoted => RANDOM_BITS,
@@ -174,7 +200,12 @@ impl<'t> Setting<'t> {
     }
 
     fn weigh_password(&self, value: &[u8]) -> Option<Weight> {
-        if value.len() < PASSWORD_CHARS || value.contains(&b' ') || is_reference_to_data(value) {
+        let is_written = value.iter().any(u8::is_ascii_alphanumeric);
+        if value.len() < PASSWORD_CHARS
+            || !is_written
+            || value.contains(&b' ')
+            || is_reference_to_data(value)
+        {
             return None;
         }
         if is_common(value) {
@@ -404,6 +435,33 @@ fn is_expression(value: &[u8]) -> bool {
             || b"([{<-?|&+".contains(&rest[0]) && (rest.len() > 1 || rest[0] == b'('))
 }
 
+fn is_operator(byte: u8) -> bool {
+    b"()[]{}<>!?&|;,*^\"'`".contains(&byte)
+}
+
+/// Whether a value has brackets as no language has them, and other signs as well.
+fn is_gibberish(value: &[u8]) -> bool {
+    let mut open = Vec::new();
+    let nests = value.iter().all(|byte| match byte {
+        b'(' | b'[' | b'{' => {
+            open.push(*byte);
+            true
+        }
+        b')' => open.pop() == Some(b'('),
+        b']' => open.pop() == Some(b'['),
+        b'}' => open.pop() == Some(b'{'),
+        _ => true,
+    });
+    let mut signs: Vec<u8> = value
+        .iter()
+        .copied()
+        .filter(u8::is_ascii_punctuation)
+        .collect();
+    signs.sort_unstable();
+    signs.dedup();
+    !nests && signs.len() >= 6
+}
+
 /// Whether a value is markup, a pattern, a selector or a piece of a sentence.
 fn is_markup(value: &[u8]) -> bool {
     let holds = |needle: &[u8]| memchr::memmem::find(value, needle).is_some();
@@ -507,6 +565,15 @@ fn has_extension(value: &[u8]) -> bool {
     EXTENSIONS
         .split(' ')
         .any(|extension| extension.as_bytes().eq_ignore_ascii_case(&value[at + 1..]))
+}
+
+fn is_hexadecimal(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Whether a name is one word.
+fn is_lone(name: &[u8]) -> bool {
+    name.iter().all(u8::is_ascii_lowercase) || name.iter().all(u8::is_ascii_uppercase)
 }
 
 /// Whether a value is a UUID, which names things more often than it opens them.
