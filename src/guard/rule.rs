@@ -31,6 +31,9 @@ const LAZY_BYTES_MAX: usize = 1 << 19;
 /// The shortest keyword: shorter ones are everywhere.
 const KEYWORD_BYTES_MIN: usize = 3;
 
+/// Files that write about what scripts do.
+const PROSE: [&str; 5] = ["**/*.md", "**/*.rst", "**/*.txt", "**/*.adoc", "**/*.html"];
+
 /// A set of rules with the families that explain them. Ids are unique.
 #[derive(Debug, Default)]
 pub struct Pack {
@@ -113,6 +116,8 @@ pub struct Rule {
     pub companion: bool,
     /// The operation that it is evidence of.
     pub operation: Option<String>,
+    /// Whether it never takes the place of another rule's finding: nobody vouches for it.
+    pub yields: bool,
     /// Texts that it finds.
     pub examples: Vec<String>,
     /// Texts that it does not.
@@ -284,8 +289,12 @@ impl Pack {
     /// # Errors
     /// Every problem of the file.
     pub fn add(&mut self, text: &str) -> Result<(), LoadError> {
-        let raw: RawFile = toml::from_str(text).map_err(|error| LoadError {
-            problems: vec![error.to_string().trim_end().to_owned()],
+        let raw: RawFile = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            LoadError {
+                problems: vec![format!("line {line}: {}", error.message().trim_end())],
+            }
         })?;
         let mut problems = Vec::new();
         for family in raw.family {
@@ -339,24 +348,7 @@ impl Pack {
     /// # Errors
     /// Every pattern that does not compile, or compiles to too much.
     pub fn check_patterns(&self) -> Result<(), LoadError> {
-        let mut problems = Vec::new();
-        for rule in &self.rules {
-            let all = rule
-                .pattern
-                .iter()
-                .chain(rule.lead.as_ref().map(|lead| &lead.names))
-                .chain(&rule.unless.value)
-                .chain(&rule.unless.line);
-            for pattern in all {
-                if let Err(problem) = pattern.check() {
-                    problems.push(format!(
-                        "rule `{}`: `{}` {problem}",
-                        rule.id,
-                        pattern.text()
-                    ));
-                }
-            }
-        }
+        let problems: Vec<String> = self.rules.iter().flat_map(Rule::pattern_problems).collect();
         match problems.is_empty() {
             true => Ok(()),
             false => Err(LoadError { problems }),
@@ -439,6 +431,7 @@ impl Rule {
             near: raw.near,
             companion: raw.companion,
             operation: raw.operation,
+            yields: false,
             examples: raw.examples,
             negatives: raw.negatives,
         })
@@ -449,10 +442,62 @@ impl Rule {
         self.id.split('.').next().unwrap_or_default()
     }
 
+    /// The keywords, in lower case.
+    pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.keywords.iter().map(String::as_str)
+    }
+
+    /// A rule that a policy makes: what shows an operation, wherever it is not merely written about.
+    /// Its pattern may do without keywords.
+    pub(super) fn of_operation(
+        operation: &str,
+        check: &Check,
+        (keywords, pattern): (Vec<String>, String),
+    ) -> Self {
+        Self {
+            id: check.id.clone(),
+            title: check.title.clone(),
+            category: Category::Operation,
+            severity: check.severity,
+            confidence: check.confidence,
+            keywords,
+            reach_bytes: REACH_BYTES,
+            pattern: Some(Pattern::new(pattern)),
+            checksum: None,
+            entropy_min: None,
+            random: false,
+            setting: None,
+            lead: None,
+            path: None,
+            unless: Unless {
+                path: globs(&PROSE.map(str::to_owned)).unwrap_or_default(),
+                ..Unless::default()
+            },
+            near: Vec::new(),
+            companion: false,
+            operation: Some(operation.to_owned()),
+            yields: false,
+            examples: Vec::new(),
+            negatives: Vec::new(),
+        }
+    }
+
+    /// Compiles the patterns, and says which cannot be used.
+    pub fn pattern_problems(&self) -> Vec<String> {
+        let unless = self.unless.value.iter().chain(&self.unless.line);
+        let lead = self.lead.iter().map(|lead| &lead.names);
+        let all = self.pattern.iter().chain(lead).chain(unless);
+        let problems = all.filter_map(|pattern| Some((pattern, pattern.check().err()?)));
+        let told = problems.map(|(pattern, problem)| {
+            format!("rule `{}`: `{}` {problem}", self.id, pattern.text())
+        });
+        told.collect()
+    }
+
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
     pub fn trials(&self) -> Vec<String> {
         let finds = |text: &str| match &self.pattern {
-            Some(_) => scan::finds(self, text.as_bytes()),
+            Some(_) => scan::first_value(self, text.as_bytes()).is_some(),
             None => RelPath::parse(text.to_ascii_lowercase().as_bytes()).is_ok_and(|path| {
                 let matches =
                     |globs: &Option<Globs>| globs.as_ref().map(|globs| globs.excludes(&path));

@@ -1,10 +1,12 @@
 //! One text against all rules: keywords in one pass, patterns on windows around them, filters,
 //! then the most specific of what overlaps. Knows no file and no encoding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::{memchr_iter, memrchr};
 use regex_automata::meta;
 use regex_automata::{Anchored, Input};
@@ -16,6 +18,8 @@ use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence};
 
+/// So many bytes are worth making the quicker automaton for.
+const BYTES_MANY: u64 = 4 << 20;
 /// How much of a name may stand before and behind a keyword in it.
 const NAME_BYTES_MAX: usize = 40;
 /// The family whose rules yield to those of any provider.
@@ -25,9 +29,17 @@ const GENERIC_FAMILY: &str = "generic";
 #[derive(Debug)]
 pub struct Scanner {
     pack: Pack,
+    /// Quickly made.
     keywords: AhoCorasick,
+    /// Slowly made and quicker at work: for those who have much to look at.
+    keywords_at_length: OnceLock<Option<AhoCorasick>>,
+    /// Bytes looked at.
+    bytes: AtomicU64,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
+    /// Rules that want none: those that a policy makes.
+    unkeyed: Vec<usize>,
+    honors_foreign: bool,
 }
 
 /// What a thread keeps between texts.
@@ -72,16 +84,31 @@ impl Scanner {
                 wanted_by.entry(keyword).or_default().push(number);
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(wanted_by.keys())?;
+        let keywords = automaton(AhoCorasickKind::ContiguousNFA, wanted_by.keys())?;
         let wanted_by = wanted_by.into_values().collect();
+        let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
+        let numbers = 0..pack.rules.len();
+        let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));
         Ok(Self {
+            unkeyed: unkeyed.collect(),
             pack,
             keywords,
+            keywords_at_length: OnceLock::new(),
+            bytes: AtomicU64::new(0),
             wanted_by,
+            honors_foreign: false,
         })
+    }
+
+    /// The same, reading the markers of other scanners too, or not.
+    pub fn honoring_foreign(mut self, honors_foreign: bool) -> Self {
+        self.honors_foreign = honors_foreign;
+        self
+    }
+
+    /// Whether the markers of other scanners count.
+    pub fn honors_foreign(&self) -> bool {
+        self.honors_foreign
     }
 
     /// The rules.
@@ -95,14 +122,15 @@ impl Scanner {
         self.mark(text, scratch);
         let mut matches = Vec::new();
         scratch.touched.sort_unstable();
-        for number in std::mem::take(&mut scratch.touched) {
-            let windows = std::mem::take(&mut scratch.windows[number]);
+        for number in scratch.touched.drain(..) {
+            let windows = &mut scratch.windows[number];
             let rule = &self.pack.rules[number];
             if looks_at(rule, path) {
-                for window in windows {
-                    search(text, (number, rule), window, &mut matches);
+                for window in windows.iter() {
+                    search(text, (number, rule), window.clone(), &mut matches);
                 }
             }
+            windows.clear();
         }
         matches.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
         place(text, &mut matches);
@@ -118,10 +146,27 @@ impl Scanner {
         found.confidence == Confidence::High
     }
 
+    /// The automaton that suits how much there is to look at; all of them find the same.
+    fn keywords(&self, text: &[u8]) -> &AhoCorasick {
+        let bytes = text.len() as u64;
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) < BYTES_MANY {
+            return &self.keywords;
+        }
+        let quick = self.keywords_at_length.get_or_init(|| {
+            let all: BTreeSet<&str> = self.pack.rules.iter().flat_map(Rule::keywords).collect();
+            automaton(AhoCorasickKind::DFA, all).ok()
+        });
+        quick.as_ref().unwrap_or(&self.keywords)
+    }
+
     /// Notes for each rule where to look.
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.windows.resize(self.pack.rules.len(), Vec::new());
-        for hit in self.keywords.find_overlapping_iter(text) {
+        for number in &self.unkeyed {
+            scratch.windows[*number].push(0..text.len());
+            scratch.touched.push(*number);
+        }
+        for hit in self.keywords(text).find_overlapping_iter(text) {
             for number in &self.wanted_by[hit.pattern().as_usize()] {
                 let rule = &self.pack.rules[*number];
                 let reach = rule.reach_bytes;
@@ -187,8 +232,19 @@ impl Scanner {
         });
     }
 
-    /// Of values that overlap, the one whose rule says most.
+    /// Of values that overlap, the one whose rule says most. A secret in what shows an operation
+    /// is something else, and stays.
     fn keep_specific(&self, matches: Vec<Match>) -> Vec<Match> {
+        let is_operation =
+            |found: &Match| self.pack.rules[found.rule].category == Category::Operation;
+        let (operations, others) = matches.into_iter().partition(is_operation);
+        let mut kept = self.most_specific(others);
+        kept.extend(self.most_specific(operations));
+        kept.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
+        kept
+    }
+
+    fn most_specific(&self, matches: Vec<Match>) -> Vec<Match> {
         let mut order: Vec<usize> = (0..matches.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(self.specificity(&matches[*at])));
         // By start; those kept never overlap.
@@ -208,6 +264,7 @@ impl Scanner {
     fn specificity(&self, found: &Match) -> impl Ord + use<> {
         let rule = &self.pack.rules[found.rule];
         (
+            !rule.yields,
             rule.family() != GENERIC_FAMILY,
             found.confidence,
             found.severity,
@@ -215,6 +272,18 @@ impl Scanner {
             std::cmp::Reverse(found.rule),
         )
     }
+}
+
+/// The patterns are numbered as they come.
+fn automaton<'k>(
+    kind: AhoCorasickKind,
+    keywords: impl IntoIterator<Item = impl AsRef<[u8]> + 'k>,
+) -> Result<AhoCorasick, aho_corasick::BuildError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::Standard)
+        .kind(Some(kind))
+        .build(keywords)
 }
 
 /// One rule on one window, or at one keyword.
@@ -393,8 +462,8 @@ fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
     }
 }
 
-/// Whether a rule by itself finds anything in a text, by keywords, pattern and filters.
-pub(super) fn finds(rule: &Rule, text: &[u8]) -> bool {
+/// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
+pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
     for keyword in &rule.keywords {
@@ -406,7 +475,7 @@ pub(super) fn finds(rule: &Rule, text: &[u8]) -> bool {
             search(text, (0, rule), window, &mut found);
         }
     }
-    !found.is_empty()
+    found.into_iter().next().map(|first| first.value)
 }
 
 /// The line in which a value begins, without its end.
