@@ -14,6 +14,8 @@ const RUN_MIN: usize = 4;
 const MASK_MIN: usize = 8;
 /// The shortest run of characters that follow each other, such as `abcd` and `4321`.
 const SEQUENCE_MIN: usize = 4;
+/// The shortest sequence that is filler in a token of a known shape: most of the alphabet.
+const ALPHABET_MIN: usize = 20;
 /// The longest group of characters whose repetition is filler.
 const GROUP_MAX: usize = 12;
 /// The longest value that a word of it makes a placeholder.
@@ -101,8 +103,16 @@ impl Cover {
         cover.mark_words(value);
         // In a token of a known shape only what is repeated over and over.
         cover.mark_groups(value, if with_sequences { 2 } else { GROUPS_MIN });
+        cover.mark_sequences(
+            value,
+            if with_sequences {
+                SEQUENCE_MIN
+            } else {
+                ALPHABET_MIN
+            },
+        );
         if with_sequences {
-            cover.mark_sequences(value);
+            cover.mark_rows(value);
         }
         cover
     }
@@ -174,7 +184,7 @@ impl Cover {
         }
     }
 
-    fn mark_sequences(&mut self, value: &[u8]) {
+    fn mark_sequences(&mut self, value: &[u8], least: usize) {
         let mut start = 0;
         while start < value.len() {
             let ahead = |step: i16| {
@@ -184,13 +194,17 @@ impl Cover {
                     .count()
             };
             let length = ahead(1).max(ahead(-1));
-            if length >= SEQUENCE_MIN {
+            if length >= least {
                 self.mark(start, start + length);
                 start += length;
             } else {
                 start += 1;
             }
         }
+    }
+
+    /// Rows of keys, and words that hexadecimal digits spell.
+    fn mark_rows(&mut self, value: &[u8]) {
         let lower = value.to_ascii_lowercase();
         for row in [
             &b"qwertyuiop"[..],
@@ -325,6 +339,7 @@ mod tests {
             ("#{token}", true),
             ("__TOKEN__", true),
             ("[REDACTED]", true),
+            ("sk_live_abcdefghijklmnopqrstuvwxyz123456", true),
             ("xoxp-572370529330-573807301142-################", true),
             ("glsa_EXAMPLEEXAMPLEEXAMPLEEXAM_00000000", true),
             ("****************", true),
