@@ -393,7 +393,9 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
     if let Some(kind) = rule.setting {
         let setting = match kind {
             Kind::Password | Kind::Secret | Kind::Key => Setting::of(text, start, value)?,
-            Kind::Place | Kind::Token | Kind::Basic => Setting::at_place(text, value),
+            Kind::Place | Kind::Argument | Kind::Token | Kind::Basic => {
+                Setting::at_place(text, value)
+            }
         };
         let weight = setting.weigh(kind)?;
         (severity, confidence) = weighed(rule, weight);
@@ -421,6 +423,9 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
         || rule.unless.value.iter().any(passes)
         || rule.unless.line.iter().any(line_passes)
     {
+        return None;
+    }
+    if rule.category == Category::Secret && filter::is_published(bytes) {
         return None;
     }
     if rule.checksum.is_some_and(|checksum| !checksum.holds(bytes)) {

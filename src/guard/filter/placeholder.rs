@@ -16,6 +16,8 @@ const MASK_MIN: usize = 8;
 const SEQUENCE_MIN: usize = 4;
 /// The shortest sequence that is filler in a token of a known shape: most of the alphabet.
 const ALPHABET_MIN: usize = 20;
+/// The shortest run of bytes that count, in digits.
+const COUNTED_MIN: usize = 8;
 /// The longest group of characters whose repetition is filler.
 const GROUP_MAX: usize = 12;
 /// The longest value that a word of it makes a placeholder.
@@ -72,7 +74,8 @@ fn is_masked(value: &[u8]) -> bool {
             return true;
         }
     }
-    value.ends_with(b"...")
+    memchr::memmem::find(value, b"***").is_some()
+        || value.ends_with(b"...")
         || value.starts_with(b"...")
         || value.ends_with("…".as_bytes())
         || value
@@ -113,6 +116,7 @@ impl Cover {
         );
         if with_sequences {
             cover.mark_rows(value);
+            cover.mark_counted_bytes(value);
         }
         cover
     }
@@ -200,6 +204,26 @@ impl Cover {
             } else {
                 start += 1;
             }
+        }
+    }
+
+    /// Bytes in hexadecimal that count, such as `000102030405`, up or down.
+    fn mark_counted_bytes(&mut self, value: &[u8]) {
+        let byte = |at: usize| {
+            let pair = std::str::from_utf8(value.get(at..at + 2)?).ok()?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let mut start = 0;
+        while start + 2 < value.len() {
+            let steps = (start..value.len() - 1).step_by(2).take_while(|at| {
+                let (first, second) = (byte(*at), byte(at + 2));
+                matches!((first, second), (Some(first), Some(second)) if first.abs_diff(second) == 1)
+            });
+            let length = 2 * (1 + steps.count());
+            if length >= COUNTED_MIN {
+                self.mark(start, start + length);
+            }
+            start += if length >= COUNTED_MIN { length } else { 1 };
         }
     }
 
@@ -363,6 +387,7 @@ mod tests {
             ("abcdefghijklmnopqrstuvwxyz123456", true),
             ("abcdef0123456789abcdef0123456789", true),
             ("0000000000000000", true),
+            ("000102030405060708090a0b0c0d0e0f", true),
             ("deadbeefdeadbeef", true),
             ("q1w2q1w2q1w2q1w2", true),
             ("your_private_key_here_1234", true),
