@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 pub use self::policy::contradictions;
 
-use self::json::{Dialect, Problem};
+use self::json::{Dialect, Problem, ProblemKind};
 use self::thresholds::Thresholds;
 use super::notes::{Item, Notes, Spot};
 use super::wide;
@@ -258,11 +258,13 @@ impl Watch<'_> {
             return;
         };
         let spot = Some(problem.spot);
-        match (problem.is_nesting, self.is_template) {
-            (true, _) => notes.add(NESTING, spot, &*problem.message),
-            // It is parsed when its marks have been replaced.
-            (false, true) => notes.add_as(MALFORMED, Severity::Low, spot, &*problem.message),
-            (false, false) => notes.add(MALFORMED, spot, &*problem.message),
+        match problem.kind {
+            ProblemKind::Nesting => notes.add(NESTING, spot, &*problem.message),
+            // A template is parsed when its marks have been replaced.
+            ProblemKind::Syntax if !self.is_template => {
+                notes.add(MALFORMED, spot, &*problem.message)
+            }
+            _ => notes.add_as(MALFORMED, Severity::Low, spot, &*problem.message),
         }
     }
 
