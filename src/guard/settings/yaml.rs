@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_usual_parsers_read_is_told_apart() {
         for text in [
-            "a:\n  - b:\n      c:\n        d: [\n          e\n        ]\n",
+            "a:\n  - b:\n      c:\n        d: [\n          'e'\n        ]\n",
             "a:\n  b: \"c\n d\"\n",
         ] {
             let kind = read(text, &[], false).problem.map(|problem| problem.kind);
