@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::finding::Severity;
+
 /// The guard's part of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Detail {
@@ -76,6 +78,19 @@ pub enum State {
     Suppressed,
 }
 
+/// What stands behind a rule, for whoever meets its findings away from this program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it finds.
+    pub title: String,
+    /// Why that matters, in sentences; may be empty.
+    pub why: String,
+    /// What to do about it, in sentences; may be empty.
+    pub fix: String,
+    /// How bad it is at worst.
+    pub severity: Severity,
+}
+
 impl Category {
     /// The word in reports.
     pub fn word(self) -> &'static str {
@@ -95,6 +110,17 @@ impl Confidence {
             Self::Low => "low",
             Self::Medium => "medium",
             Self::High => "high",
+        }
+    }
+}
+
+impl State {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Baseline => "baseline",
+            Self::Suppressed => "suppressed",
         }
     }
 }

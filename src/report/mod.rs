@@ -8,7 +8,7 @@ mod detail;
 mod finding;
 
 pub use codes::Code;
-pub use detail::{Category, Confidence, Detail, State};
+pub use detail::{Category, Confidence, Detail, Explanation, State};
 pub use finding::{Finding, Severity};
 
 use std::collections::BTreeMap;
@@ -103,6 +103,8 @@ pub struct Report {
     pub body: Map<String, Value>,
     /// What was read and written, for the audit log.
     pub resources: Vec<Resource>,
+    /// What stands behind the rules of findings, by their ids; the codes explain themselves.
+    pub explanations: BTreeMap<String, Explanation>,
 }
 
 impl Report {
@@ -117,6 +119,7 @@ impl Report {
             findings,
             body: Map::new(),
             resources: Vec::new(),
+            explanations: BTreeMap::new(),
         }
     }
 
@@ -126,6 +129,12 @@ impl Report {
         if let Ok(Value::Object(body)) = serde_json::to_value(body) {
             self.body = body;
         }
+        self
+    }
+
+    /// Adds what stands behind the rules of its findings.
+    pub fn with_explanations(mut self, explanations: BTreeMap<String, Explanation>) -> Self {
+        self.explanations = explanations;
         self
     }
 
