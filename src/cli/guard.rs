@@ -127,7 +127,7 @@ fn failure(error: GuardError) -> Failure {
             spine::interrupted()
         }
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),
-        GuardError::Take(_) | GuardError::File(_) => Failure::new(Kind::Input, error),
+        GuardError::Take(_) => Failure::new(Kind::Input, error),
     }
 }
 

@@ -16,6 +16,7 @@ use super::sign::MANIFEST_NAME;
 use super::{env, exit, keys};
 use crate::base::clock::{self, Timestamp};
 use crate::base::files;
+use crate::base::naming;
 use crate::inventory::Progress;
 use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
 use crate::report::{
@@ -215,7 +216,7 @@ fn replaces_what_it_reads(cli: &Cli) -> bool {
         Command::Verify(arguments) => match &arguments.all {
             Some(directory) => {
                 return output.file_name().is_some_and(|name| name == MANIFEST_NAME)
-                    && crate::integrity::path_within(directory, output).is_some();
+                    && naming::path_within(directory, output).is_some();
             }
             None => &arguments.manifest[..],
         },
@@ -391,7 +392,7 @@ fn recorder(
     {
         // The state directory would make an intact tree look changed. A policy that merely lies
         // there cannot insist; one that was named can.
-        let manifest = crate::integrity::shown(&manifest);
+        let manifest = naming::shown(&manifest);
         return match policy.source {
             Source::Named(_) => Err(Failure::because(
                 Kind::Audit,

@@ -8,8 +8,9 @@ use std::io::{self, Write};
 
 use super::Document;
 use super::row::Row;
+use crate::base::severity::Severity;
 use crate::base::units::{self, printable};
-use crate::report::{Severity, Verdict};
+use crate::report::Verdict;
 
 /// As many as GitHub shows of one step.
 const ANNOTATIONS_MAX: usize = 10;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::Document;
 use super::row::Row;
+use crate::base::severity::Severity;
 use crate::base::units::printable;
-use crate::report::Severity;
 
 /// The whole report.
 pub(super) fn gitlab(document: &Document<'_>) -> Value {

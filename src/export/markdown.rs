@@ -4,8 +4,9 @@
 
 use super::Document;
 use super::row::Row;
+use crate::base::severity::Severity;
 use crate::base::units::{self, printable};
-use crate::report::{Severity, Verdict};
+use crate::report::Verdict;
 
 /// What GitHub shows of the summary of one step.
 pub const MARKDOWN_BYTES_MAX: usize = 1 << 20;

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use super::Document;
 use crate::base::digest::Hasher;
+use crate::base::severity::Severity;
 use crate::base::units::printable;
-use crate::report::{Detail, Finding, Severity, State, codes};
+use crate::report::{Detail, Finding, State, codes};
 
 /// A finding and what was derived from it.
 pub(super) struct Row<'a> {

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::Document;
 use super::row::{Place, Row};
+use crate::base::severity::Severity;
 use crate::base::units::{self, printable};
-use crate::report::{Category, Confidence, Severity, State, Verdict};
+use crate::report::{Category, Confidence, State, Verdict};
 
 /// The most results: as many as GitHub code scanning shows.
 const RESULTS_MAX: usize = 5_000;

@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Document, Format, MARKDOWN_BYTES_MAX, markdown, write};
 use crate::base::clock::Timestamp;
+use crate::base::severity::Severity;
 use crate::base::units::printable;
 use crate::report::{
     Category, Confidence, Detail, Envelope, Explanation, Finding, PolicyReference, REPORT_VERSION,
-    ResourceUsage, Severity, State, Tool, Verdict, codes,
+    ResourceUsage, State, Tool, Verdict, codes,
 };
 
 /// What somebody may name a file, or write into one.

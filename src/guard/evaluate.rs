@@ -1,20 +1,25 @@
 //! The way of a scan: targets, files, texts, findings, answer. Knows no rule and no format.
 
-use std::io::Read;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::look::{Seen, Source, look};
 use super::rule::LoadError;
-use super::scan::{Match, Scanner, Scratch};
+use super::scan::{Scanner, Scratch};
 use crate::base::beneath::Root;
 use crate::base::files;
+use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
-use crate::inventory::{self, Globs, Kind, Progress, TakeError};
+use crate::inventory::{self, Globs, Listing, Progress, TakeError};
 use crate::policy::Policy;
-use crate::report::{Category, Detail, Finding, State, codes};
+use crate::report::Finding;
 
 /// What is to be looked at, and how.
 #[derive(Debug)]
@@ -36,8 +41,20 @@ pub struct Request<'a> {
 pub struct Coverage {
     /// Files looked into.
     pub files: u64,
-    /// Bytes of them.
+    /// Bytes of them and of what they hold.
     pub bytes: u64,
+    /// Files found inside archives.
+    pub members: u64,
+    /// Encoded texts that were decoded.
+    pub decoded: u64,
+    /// Files that could not be looked into, or not entirely.
+    pub partial: u64,
+    /// Entries that `policy_guard.exclude` left out; what lies below an excluded folder is not counted.
+    pub excluded: u64,
+    /// The first thousand of them of each target.
+    pub excluded_first: Vec<String>,
+    /// The state directory, where it lies in a target.
+    pub exempt: Vec<String>,
 }
 
 /// What a scan found out.
@@ -58,9 +75,6 @@ pub enum GuardError {
     /// A target that cannot be listed.
     #[error(transparent)]
     Take(#[from] TakeError),
-    /// A target that cannot be read.
-    #[error(transparent)]
-    File(#[from] files::FileError),
     /// A pattern of the policy.
     #[error("cannot use `policy_guard.exclude`")]
     Exclude(#[source] inventory::GlobError),
@@ -69,107 +83,93 @@ pub enum GuardError {
     Interrupted,
 }
 
-/// A file to look at.
-struct Source {
-    /// As one would type it.
-    shown: String,
-    /// Below its target, for globs; lower case.
-    path: RelPath,
-    /// Where to open it.
-    place: PathBuf,
-}
-
 /// Looks at all targets.
 ///
 /// # Errors
 /// What keeps the whole from being answered; trouble with one file is a finding.
 pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
-    let mut evaluation = Evaluation::default();
-    for target in request.targets {
-        let sources = sources(request, target)?;
-        let found: Vec<(Vec<Finding>, u64)> = sources
-            .par_iter()
-            .map_init(Scratch::default, |scratch, source| {
-                look(request, source, scratch)
-            })
-            .collect();
-        for (findings, bytes) in found {
-            evaluation.findings.extend(findings);
-            evaluation.coverage.files += 1;
-            evaluation.coverage.bytes += bytes;
-        }
-    }
-    evaluation.findings.sort();
-    Ok(evaluation)
-}
-
-fn sources(request: &Request<'_>, target: &Path) -> Result<Vec<Source>, GuardError> {
     let excludes =
         Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
+    let mut found = Vec::new();
+    let mut coverage = Coverage::default();
+    for target in request.targets {
+        let (root, sources) = sources(request, (target, &excludes), &mut coverage)?;
+        let total = sources.len() as u64;
+        let progress = request.progress;
+        progress.files_total.fetch_add(total, Ordering::Relaxed);
+        let looked: Vec<Seen> = sources
+            .par_iter()
+            .map_init(Scratch::default, |scratch, source| {
+                let seen = look((request.scanner, scratch, progress), &root, source);
+                progress.files_done.fetch_add(1, Ordering::Relaxed);
+                seen
+            })
+            .collect();
+        if progress.interrupted.load(Ordering::Relaxed) {
+            return Err(GuardError::Interrupted);
+        }
+        for seen in looked {
+            coverage.add(&seen);
+            found.extend(seen.found);
+        }
+    }
+    let mut findings: Vec<Finding> = found.into_iter().map(|found| found.finding).collect();
+    findings.sort();
+    Ok(Evaluation { findings, coverage })
+}
+
+/// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
+/// folder that a single file lies in.
+fn sources(
+    request: &Request<'_>,
+    (target, excludes): (&Path, &Globs),
+    coverage: &mut Coverage,
+) -> Result<(Root, Vec<Source>), GuardError> {
+    let failed = |source| {
+        let path = target.to_owned();
+        GuardError::Take(TakeError::Open { path, source })
+    };
+    let shown = shown(target);
+    let kind = target.metadata().map_err(failed)?.file_type();
+    if !kind.is_dir() {
+        let name = target.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
+        let root = Root::open(files::parent_of(target)).map_err(failed)?;
+        let kind = inventory::Kind::of(kind);
+        return Ok((root, vec![Source { shown, path, kind }]));
+    }
+    let exempt: Vec<RelPath> = path_within(target, request.state_dir).into_iter().collect();
     let listing = inventory::list(&inventory::Request {
         root: target,
-        excludes: &excludes,
-        exempt: &[],
+        excludes,
+        exempt: &exempt,
         expected: None,
         progress: request.progress,
     })?;
-    let files = listing
-        .names
-        .into_iter()
-        .filter(|(_, kind)| *kind == Kind::File);
-    let sources = files.map(|(path, _)| {
-        let place = target.join(path.as_path());
-        Source {
-            shown: place.to_string_lossy().into_owned(),
-            path,
-            place,
-        }
+    coverage.skip(&shown, &listing);
+    let sources = listing.names.into_iter().map(|(path, kind)| Source {
+        shown: below(&shown, &path),
+        path,
+        kind,
     });
-    Ok(sources.collect())
+    Ok((Root::open(target).map_err(failed)?, sources.collect()))
 }
 
-fn look(request: &Request<'_>, source: &Source, scratch: &mut Scratch) -> (Vec<Finding>, u64) {
-    let mut text = Vec::new();
-    let parent = files::parent_of(&source.place);
-    let name = source.place.file_name().map(|name| name.as_encoded_bytes());
-    let opened = Root::open(parent).and_then(|root| {
-        let name = RelPath::parse(name.unwrap_or_default()).map_err(std::io::Error::other)?;
-        root.open_file(&name)
-    });
-    let read = opened.and_then(|file| std::fs::File::from(file).read_to_end(&mut text));
-    if let Err(error) = read {
-        let finding = Finding::new(&codes::FILE_UNREADABLE, error.to_string());
-        return (vec![finding.at(&source.shown)], 0);
+impl Coverage {
+    fn add(&mut self, seen: &Seen) {
+        self.files += u64::from(seen.is_read);
+        self.bytes += seen.bytes;
+        self.members += seen.members;
+        self.decoded += seen.decoded;
+        self.partial += u64::from(seen.is_partial);
     }
-    let matches = request.scanner.scan(&text, Some(&source.path), scratch);
-    let findings = matches.iter().map(|found| finding(request, source, found));
-    (findings.collect(), text.len() as u64)
-}
 
-fn finding(request: &Request<'_>, source: &Source, found: &Match) -> Finding {
-    let rule = &request.scanner.pack().rules[found.rule];
-    let code = match rule.category {
-        Category::Secret => &codes::GUARD_SECRET,
-        Category::SuspiciousFile => &codes::GUARD_SUSPICIOUS_FILE,
-        Category::Operation => &codes::GUARD_OPERATION,
-        Category::Configuration => &codes::GUARD_CONFIGURATION,
-    };
-    let mut finding = Finding::new(code, rule.title.clone())
-        .at(&source.shown)
-        .on_line(found.line);
-    finding.severity = found.severity;
-    finding.column = Some(found.column);
-    finding.with_detail(Detail {
-        rule_id: rule.id.clone(),
-        category: rule.category,
-        confidence: found.confidence,
-        end_line: Some(found.end_line),
-        redacted: None,
-        fingerprint: None,
-        state: State::Open,
-        reason: None,
-        would_fail: false,
-        member: None,
-        decoded: Vec::new(),
-    })
+    fn skip(&mut self, root: &str, listing: &Listing) {
+        let skipped = &listing.skipped;
+        self.excluded += skipped.excluded;
+        let named = |path: &RelPath| below(root, path);
+        self.excluded_first
+            .extend(skipped.excluded_first.iter().map(named));
+        self.exempt.extend(skipped.exempted.iter().map(named));
+    }
 }

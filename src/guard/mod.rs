@@ -3,16 +3,24 @@
 //! Owns the rules, the scan, what suppresses a finding and what a policy makes of it. Must never
 //! know the command line, where findings are printed, or which other verb asks.
 
+mod archive;
+mod content;
+mod decode;
 mod evaluate;
 pub mod filter;
+mod found;
+mod look;
 mod pack;
 mod rule;
 mod scan;
 mod template;
 #[cfg(test)]
 mod tests;
+mod wide;
+mod window;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
+pub use found::{Found, Place};
 pub use pack::shipped;
-pub use rule::{Family, LoadError, Near, Pack, Pattern, Rule};
+pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};

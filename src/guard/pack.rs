@@ -3,7 +3,10 @@
 use super::rule::{LoadError, Pack};
 
 /// Every file of rules, by name.
-const FILES: [(&str, &str); 1] = [("generic", include_str!("rules/generic.toml"))];
+const FILES: [(&str, &str); 2] = [
+    ("archive", include_str!("rules/archive.toml")),
+    ("generic", include_str!("rules/generic.toml")),
+];
 
 /// The shipped rules.
 ///

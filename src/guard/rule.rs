@@ -14,8 +14,9 @@ use serde::Deserialize;
 use super::filter::Checksum;
 use super::{scan, template};
 use crate::base::relpath::RelPath;
+use crate::base::severity::Severity;
 use crate::inventory::Globs;
-use crate::report::{Category, Confidence, Severity};
+use crate::report::{Category, Confidence};
 
 /// How many bytes before a keyword are looked at.
 pub(super) const REACH_BEFORE_BYTES: usize = 128;
@@ -35,7 +36,9 @@ const KEYWORD_BYTES_MIN: usize = 3;
 pub struct Pack {
     /// Sorted by id.
     pub rules: Vec<Rule>,
-    /// By the first segment of their rules' ids.
+    /// By their ids, of which no rule has one.
+    pub checks: BTreeMap<String, Check>,
+    /// By the first segment of the ids of their rules and checks.
     pub families: BTreeMap<String, Family>,
 }
 
@@ -43,7 +46,7 @@ pub struct Pack {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Family {
-    /// The first segment of the ids of its rules.
+    /// The first segment of the ids of its rules and checks.
     pub id: String,
     /// Its name for people.
     pub title: String,
@@ -51,6 +54,24 @@ pub struct Family {
     pub why: String,
     /// What to do about it.
     pub fix: String,
+}
+
+/// What code finds, where no pattern could: described beside the rules, so that it is listed,
+/// explained and disabled like one of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// `family.kind`.
+    pub id: String,
+    /// What it finds, for people.
+    pub title: String,
+    /// What kind of violation that is.
+    pub category: Category,
+    /// How bad it is; where the code tells degrees apart, the worst.
+    pub severity: Severity,
+    /// How sure the check is; where the code tells degrees apart, the surest.
+    #[serde(default = "certain")]
+    pub confidence: Confidence,
 }
 
 /// One rule.
@@ -187,6 +208,8 @@ struct RawFile {
     #[serde(default)]
     family: Vec<Family>,
     #[serde(default)]
+    check: Vec<Check>,
+    #[serde(default)]
     rule: Vec<RawRule>,
 }
 
@@ -247,6 +270,14 @@ impl Pack {
                 problems.push(format!("family `{}` is described twice", twice.id));
             }
         }
+        for check in raw.check {
+            if !is_id(&check.id) {
+                problems.push(format!("check `{}` {NO_ID}", check.id));
+            }
+            if let Some(twice) = self.checks.insert(check.id.clone(), check) {
+                problems.push(format!("check `{}` is described twice", twice.id));
+            }
+        }
         for rule in raw.rule {
             let id = rule.id.clone();
             match Rule::new(rule) {
@@ -258,6 +289,11 @@ impl Pack {
         for pair in self.rules.windows(2) {
             if pair[0].id == pair[1].id {
                 problems.push(format!("rule `{}` is there twice", pair[0].id));
+            }
+        }
+        for rule in &self.rules {
+            if self.checks.contains_key(&rule.id) {
+                problems.push(format!("`{}` is a rule and a check", rule.id));
             }
         }
         let known: BTreeSet<&str> = self.rules.iter().map(|rule| rule.id.as_str()).collect();
@@ -320,15 +356,8 @@ impl Pack {
 
 impl Rule {
     fn new(raw: RawRule) -> Result<Self, String> {
-        let segments: Vec<&str> = raw.id.split('.').collect();
-        let well_formed = |segment: &&str| {
-            !segment.is_empty()
-                && segment
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        };
-        if segments.len() < 2 || !segments.iter().all(well_formed) {
-            return Err("has an id that is not `family.kind` of `a-z`, `0-9` and `_`".into());
+        if !is_id(&raw.id) {
+            return Err(NO_ID.into());
         }
         if raw.regex.is_some() && raw.keywords.is_empty() {
             return Err("has a `regex` and no `keywords`".into());
@@ -421,6 +450,22 @@ impl Rule {
         seeded
             .map(|(at, text)| template::expand(text, &format!("{}/{at}", self.id)))
             .collect()
+    }
+}
+
+const NO_ID: &str = "has an id that is not `family.kind` of `a-z`, `0-9` and `_`";
+
+/// Whether a text is two or more segments of `a-z`, `0-9` and `_`, with dots between.
+fn is_id(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let is_segment = |segment: &str| !segment.is_empty() && segment.bytes().all(is_inner);
+    text.contains('.') && text.split('.').all(is_segment)
+}
+
+impl Check {
+    /// The first segment of the id.
+    pub fn family(&self) -> &str {
+        self.id.split('.').next().unwrap_or_default()
     }
 }
 

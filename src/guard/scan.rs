@@ -12,7 +12,8 @@ use regex_automata::meta;
 use super::filter;
 use super::rule::{Pack, REACH_BEFORE_BYTES, Rule};
 use crate::base::relpath::RelPath;
-use crate::report::{Category, Confidence, Severity};
+use crate::base::severity::Severity;
+use crate::report::{Category, Confidence};
 
 /// The family whose rules yield to those of any provider.
 const GENERIC_FAMILY: &str = "generic";
@@ -32,6 +33,8 @@ pub struct Scratch {
     /// For each rule the windows of the text at hand.
     windows: Vec<Vec<Range<usize>>>,
     touched: Vec<usize>,
+    /// The part of a long text that is in memory.
+    pub(super) window: Vec<u8>,
 }
 
 /// Something that a rule found.
@@ -102,6 +105,11 @@ impl Scanner {
         place(text, &mut matches);
         self.keep_accompanied(&mut matches);
         self.keep_specific(matches)
+    }
+
+    /// Whether a match is as good as certain whatever stands around it.
+    pub(super) fn is_certain(&self, found: &Match) -> bool {
+        found.confidence == Confidence::High
     }
 
     /// Notes for each rule where to look.
@@ -301,7 +309,7 @@ fn line_around<'t>(text: &'t [u8], value: &Range<usize>) -> &'t [u8] {
 }
 
 /// Fills in lines and columns of matches that are sorted by place.
-fn place(text: &[u8], matches: &mut [Match]) {
+pub(super) fn place(text: &[u8], matches: &mut [Match]) {
     let (mut line, mut counted) = (1, 0);
     for found in matches {
         let start = found.value.start;

@@ -2,8 +2,8 @@
 //!
 //! Codes are API from the first release: one may be added, none changes its meaning.
 
-use super::finding::Severity;
-use super::{Severity::*, Verdict};
+use super::Verdict;
+use crate::base::severity::Severity::{self, *};
 
 /// A kind of finding.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,6 +158,9 @@ codes! {
         "A script shows an operation that the policy does not allow", "";
     GUARD_CONFIGURATION = "guard.configuration", Medium, Verdict::Violation,
         "A setting or an asset breaks the policy", "";
+    SCAN_PARTIAL = "scan.partial", High, Verdict::Pass,
+        "Part of a file could not be looked into: it is encrypted, damaged or packed too deep",
+        "look at it by other means, or leave it out with `policy_guard.exclude`";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

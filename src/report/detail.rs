@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finding::Severity;
+use crate::base::severity::Severity;
 
 /// The guard's part of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

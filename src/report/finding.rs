@@ -1,42 +1,12 @@
 //! One thing worth a line: what, where, how bad, and what to do.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use super::Verdict;
 use super::codes::Code;
 use super::detail::Detail;
-
-/// How bad a finding is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Worth mending some day.
-    Low,
-    /// Worth mending soon.
-    Medium,
-    /// Worth mending before anything is released.
-    High,
-    /// Stop here.
-    Critical,
-}
-
-impl Severity {
-    /// The word in reports and policies.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
+use crate::base::severity::Severity;
 
 /// One finding. Ordered by path, place and code, so that reports are deterministic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

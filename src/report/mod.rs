@@ -9,7 +9,7 @@ mod finding;
 
 pub use codes::Code;
 pub use detail::{Category, Confidence, Detail, Explanation, State};
-pub use finding::{Finding, Severity};
+pub use finding::Finding;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,325 @@
+//! What the bytes of a file are: text in some encoding, or something that holds other files. Leads
+//! every text, window by window, to the scanner; owns the limits that keep a small file from
+//! becoming an endless one.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::sync::atomic::Ordering;
+
+use super::archive;
+use super::scan::{Match, Scanner, Scratch};
+use super::wide::{self, WideReader};
+use super::window::Windows;
+use crate::base::relpath::RelPath;
+use crate::inventory::Progress;
+
+/// How much of a file decides what it is.
+pub(super) const HEAD_BYTES: usize = 8192;
+/// Files inside files inside files: no further.
+const DEPTH_MAX: usize = 4;
+/// What any file may expand to.
+const EXPANDED_BYTES_FREE: u64 = 64 << 20;
+/// What a byte of a file may expand to beyond that.
+const EXPANDED_RATIO_MAX: u64 = 150;
+/// The most that a file may expand to.
+const EXPANDED_BYTES_MAX: u64 = 4 << 30;
+/// The most members of an archive that are looked at.
+const MEMBERS_MAX: u64 = 1_000_000;
+
+/// What a file turned out to hold.
+#[derive(Debug, Default)]
+pub(super) struct Inspection {
+    /// In the order in which they were found.
+    pub(super) matches: Vec<Located>,
+    /// The first bytes of the file itself.
+    pub(super) head: Vec<u8>,
+    /// Bytes looked at, those of members included.
+    pub(super) bytes: u64,
+    /// Files found inside of it.
+    pub(super) members: u64,
+    /// Encoded texts that were decoded.
+    pub(super) decoded: u64,
+    /// What could not be looked at.
+    pub(super) gaps: Vec<Gap>,
+}
+
+/// A match and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Located {
+    /// What was found; lines and columns are those of the member, or the file.
+    pub(super) found: Match,
+    /// The value's bytes.
+    pub(super) value: Vec<u8>,
+    /// The file inside an archive.
+    pub(super) member: Option<String>,
+    /// How the text was encoded, outermost first.
+    pub(super) decoded: Vec<&'static str>,
+}
+
+/// Part of a file that could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// The file inside an archive; `None` is the file itself.
+    pub(super) member: Option<String>,
+    /// What it means.
+    pub(super) kind: GapKind,
+    /// What was found, for people; a lower-case fragment.
+    pub(super) reason: String,
+}
+
+/// What a [`Gap`] means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GapKind {
+    /// It expands to more than it should.
+    Bomb,
+    /// It is encrypted.
+    Encrypted,
+    /// It is not what it says it is.
+    Damaged,
+    /// It lies deeper than is looked.
+    Deep,
+    /// Its place lies outside of the archive.
+    Escaping,
+}
+
+/// What the first bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Wide(wide::Form),
+    Gzip,
+    Zstandard,
+    Tar,
+    Zip,
+}
+
+/// Where the bytes come from: zip archives are read from their end.
+pub(super) enum Bytes<'r> {
+    File(File),
+    Stream(&'r mut (dyn Read + 'r)),
+}
+
+/// Where inside a file the work is.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// For rules that look at paths.
+    pub(super) path: RelPath,
+    /// The file inside an archive.
+    pub(super) member: Option<String>,
+    /// How many files it lies in.
+    pub(super) depth: usize,
+}
+
+/// Looks through one file.
+pub(super) struct Inspector<'a> {
+    pub(super) scanner: &'a Scanner,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) progress: &'a Progress,
+    pub(super) out: Inspection,
+    /// Bytes that members have expanded to.
+    expanded: u64,
+    /// What they may expand to.
+    expanded_max: u64,
+}
+
+impl<'a> Inspector<'a> {
+    /// A file of that many bytes is to be looked through.
+    pub(super) fn new(
+        (scanner, scratch, progress): (&'a Scanner, &'a mut Scratch, &'a Progress),
+        size_bytes: u64,
+    ) -> Self {
+        let expanded_max = size_bytes
+            .saturating_mul(EXPANDED_RATIO_MAX)
+            .saturating_add(EXPANDED_BYTES_FREE)
+            .min(EXPANDED_BYTES_MAX.max(size_bytes));
+        Self {
+            scanner,
+            scratch,
+            progress,
+            out: Inspection::default(),
+            expanded: 0,
+            expanded_max,
+        }
+    }
+
+    /// Looks through content that stands at a place, and through what it holds.
+    ///
+    /// # Errors
+    /// The file itself cannot be read, or somebody asked to stop. Trouble with what it holds is a
+    /// gap.
+    pub(super) fn content(&mut self, mut bytes: Bytes<'_>, place: &Place) -> io::Result<()> {
+        let head = head_of(&mut bytes)?;
+        if place.depth == 0 {
+            self.out.head.clone_from(&head);
+        }
+        let form = form_of(&head);
+        if matches!(form, Form::Gzip | Form::Zstandard | Form::Tar | Form::Zip) {
+            if place.depth >= DEPTH_MAX {
+                self.gap(place, GapKind::Deep, "it lies in too many archives".into());
+                return Ok(());
+            }
+            return self.container(form, (bytes, &head), place);
+        }
+        self.text(form, (bytes, &head), place)
+    }
+
+    /// A text, whatever its encoding.
+    fn text<'h, 'r: 'h>(
+        &mut self,
+        form: Form,
+        (bytes, head): (Bytes<'r>, &'h [u8]),
+        place: &Place,
+    ) -> io::Result<()> {
+        let mut reader = whole(bytes, head);
+        match form {
+            Form::Wide(form) => {
+                Windows::new(self, place).run(&mut WideReader::new(&mut *reader, form))
+            }
+            _ => Windows::new(self, place).run(&mut *reader),
+        }
+    }
+
+    /// Something that holds files. What turns out to be nothing of the kind is text.
+    fn container<'h, 'r: 'h>(
+        &mut self,
+        form: Form,
+        (bytes, head): (Bytes<'r>, &'h [u8]),
+        place: &Place,
+    ) -> io::Result<()> {
+        let opened = match (form, bytes) {
+            (Form::Zip, Bytes::File(mut file)) => {
+                file.rewind()?;
+                archive::zip(self, &mut file, place)
+            }
+            (Form::Zip, Bytes::Stream(rest)) => archive::nested_zip(self, (head, rest), place),
+            (form, bytes) => {
+                let mut reader = whole(bytes, head);
+                match form {
+                    Form::Gzip => {
+                        let inner = flate2::read::MultiGzDecoder::new(&mut *reader);
+                        archive::compressed(self, inner, place)
+                    }
+                    Form::Zstandard => match zstd::stream::read::Decoder::new(&mut *reader) {
+                        Ok(inner) => archive::compressed(self, inner, place),
+                        Err(error) => Err(error),
+                    },
+                    _ => archive::tar(self, &mut *reader, place),
+                }
+            }
+        };
+        match opened {
+            Err(error) if self.is_interrupted() => Err(error),
+            Err(error) => {
+                let kind = match archive::is_bomb(&error) {
+                    true => GapKind::Bomb,
+                    false => GapKind::Damaged,
+                };
+                self.gap(place, kind, error.to_string());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Notes what could not be looked at.
+    pub(super) fn gap(&mut self, place: &Place, kind: GapKind, reason: String) {
+        self.out.gaps.push(Gap {
+            member: place.member.clone(),
+            kind,
+            reason,
+        });
+    }
+
+    /// Counts a member of an archive; whether it is still to be looked at.
+    pub(super) fn count_member(&mut self) -> io::Result<()> {
+        self.out.members += 1;
+        match self.out.members <= MEMBERS_MAX {
+            true => Ok(()),
+            false => Err(archive::bomb(format!(
+                "it holds more than {MEMBERS_MAX} files"
+            ))),
+        }
+    }
+
+    /// Counts what a member expanded to.
+    pub(super) fn expand(&mut self, bytes: u64) -> io::Result<()> {
+        self.expanded += bytes;
+        match self.expanded <= self.expanded_max {
+            true => Ok(()),
+            false => {
+                let most = crate::base::units::bytes(self.expanded_max);
+                Err(archive::bomb(format!("it expands to more than {most}")))
+            }
+        }
+    }
+
+    /// What members may still expand to.
+    pub(super) fn expanded_left(&self) -> u64 {
+        self.expanded_max.saturating_sub(self.expanded)
+    }
+
+    /// Counts bytes that were looked at.
+    pub(super) fn note_bytes(&mut self, bytes: usize) {
+        self.out.bytes += bytes as u64;
+        let done = &self.progress.bytes_done;
+        done.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.progress.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+impl Place {
+    /// The file itself.
+    pub(super) fn of_file(path: RelPath) -> Self {
+        Self {
+            path,
+            member: None,
+            depth: 0,
+        }
+    }
+
+    /// A file inside of it. A name that is none keeps the place's own.
+    pub(super) fn inside(&self, name: &[u8]) -> Self {
+        let shown = String::from_utf8_lossy(name);
+        let member = match &self.member {
+            Some(outer) => format!("{outer}!{shown}"),
+            None => shown.into_owned(),
+        };
+        Self {
+            path: RelPath::parse(&name.to_ascii_lowercase()).unwrap_or_else(|_| self.path.clone()),
+            member: Some(member),
+            depth: self.depth + 1,
+        }
+    }
+}
+
+/// The first bytes, at most [`HEAD_BYTES`].
+fn head_of(bytes: &mut Bytes<'_>) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let most = HEAD_BYTES as u64;
+    match bytes {
+        Bytes::File(file) => file.take(most).read_to_end(&mut head)?,
+        Bytes::Stream(stream) => stream.take(most).read_to_end(&mut head)?,
+    };
+    Ok(head)
+}
+
+/// All of the content again, its head included.
+fn whole<'h, 'r: 'h>(bytes: Bytes<'r>, head: &'h [u8]) -> Box<dyn Read + 'h> {
+    match bytes {
+        Bytes::File(file) => Box::new(head.chain(file)),
+        Bytes::Stream(stream) => Box::new(head.chain(stream)),
+    }
+}
+
+fn form_of(head: &[u8]) -> Form {
+    match head {
+        [0x1f, 0x8b, 8, ..] => Form::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstandard,
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => Form::Zip,
+        _ if head.get(257..262) == Some(b"ustar") => Form::Tar,
+        _ => wide::form_of(head).map_or(Form::Text, Form::Wide),
+    }
+}
