@@ -119,6 +119,29 @@ pub fn write_atomic(
     attempt().map_err(FileError::at("write", path))
 }
 
+/// Adds to the end of a regular file what `text` makes of its length; one that is not there is
+/// created.
+///
+/// # Errors
+/// Anything but a regular file, and what the system says.
+pub fn append(path: &Path, text: impl FnOnce(u64) -> String) -> Result<(), FileError> {
+    let attempt = || {
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(flags)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let text = "it is not a regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        file.write_all(text(metadata.len()).as_bytes())
+    };
+    attempt().map_err(FileError::at("append to", path))
+}
+
 fn is_stream(kind: &fs::FileType) -> bool {
     kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
 }

@@ -136,6 +136,9 @@ impl SignArgs {
             return Err(Failure::because(Kind::Usage, text));
         }
         let jobs = self.jobs(context, keyring)?;
+        for (root, _) in &jobs {
+            refuse_reports_within(context, root, &self.exempt_in(context, root))?;
+        }
         let mut all = Vec::new();
         for (root, output) in &jobs {
             all.push((
@@ -180,14 +183,20 @@ impl SignArgs {
             .collect())
     }
 
+    /// What is left out of a tree on purpose.
+    fn exempt_in(&self, context: &Context<'_>, root: &Path) -> Vec<RelPath> {
+        let mut exempt = self.exempt.clone();
+        exempt.extend(naming::path_within(root, &context.state_dir));
+        exempt
+    }
+
     fn sign_one(
         &self,
         context: &Context<'_>,
         (root, output): (&Path, Option<&Path>),
     ) -> Result<Signed, Failure> {
         let policy = &context.policy.policy.integrity;
-        let mut exempt = self.exempt.clone();
-        exempt.extend(naming::path_within(root, &context.state_dir));
+        let exempt = self.exempt_in(context, root);
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
@@ -222,6 +231,26 @@ impl SignArgs {
         })
         .map_err(failure)
     }
+}
+
+/// Refuses a report that would change the tree after it was sealed.
+fn refuse_reports_within(
+    context: &Context<'_>,
+    root: &Path,
+    exempt: &[RelPath],
+) -> Result<(), Failure> {
+    let reports = context.global.report.iter();
+    for wanted in reports.filter(|wanted| !wanted.is_stdout()) {
+        let within = naming::path_within(root, &wanted.file);
+        if let Some(path) = within.filter(|path| !exempt.iter().any(|one| path.is_within(one))) {
+            let shown = naming::shown(&wanted.file);
+            let text = format!("the report `{shown}` would lie in the tree that is signed");
+            return Err(Failure::because(Kind::Usage, text)
+                .with_hint(format!("write it elsewhere, or give `--exempt {path}`"))
+                .keeping_output());
+        }
+    }
+    Ok(())
 }
 
 fn failure(error: SignError) -> Failure {
