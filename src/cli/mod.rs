@@ -72,13 +72,15 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         || value_of(arguments, &["--format"]).is_some_and(|format| format == "json");
     // What is not an answer of this verb must not be replaced by a report, and what is named twice is
     // more than the report's place.
-    let is_place = |file: &PathBuf| reports && is_named_once(arguments, file);
+    let is_place = |file: &PathBuf| is_named_once(arguments, file);
     let output = values_of(arguments, &["--output", "-o"]).into_iter().next();
-    global.output = output.map(PathBuf::from).filter(is_place);
+    global.output = output
+        .map(PathBuf::from)
+        .filter(|output| reports && is_place(output));
     let wanted = values_of(arguments, &["--report"]).into_iter();
     global.report = wanted
         .filter_map(|value| ReportTo::parse(&value).ok())
-        .filter(|wanted| is_place(&wanted.file))
+        .filter(|wanted| (reports || verb == "sign") && is_place(&wanted.file))
         .collect();
     (verb, global)
 }
