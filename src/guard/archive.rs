@@ -1,8 +1,9 @@
-//! Files that hold files: tar, zip, gzip, Zstandard. Leads each member to the inspector, counts
-//! what it expands to, and never writes anything.
+//! Files that hold files: tar, zip, and the one inside what is compressed. Leads each member to the
+//! inspector, counts what it expands to, and never writes anything.
 
 use std::io::{self, Cursor, Read, Seek};
 
+use super::compression::Compression;
 use super::content::{Bytes, GapKind, Inspector, Place};
 
 /// The largest zip archive inside another archive that is looked at: it has to be read whole.
@@ -71,20 +72,17 @@ fn member(inspector: &mut Inspector<'_>, content: impl Read, place: &Place) -> i
 /// A single compressed file.
 pub(super) fn compressed(
     inspector: &mut Inspector<'_>,
-    content: impl Read,
+    (compression, content): (Compression, &mut dyn Read),
     place: &Place,
 ) -> io::Result<()> {
     let name = place.path.as_bytes();
     let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-    let stem = [&b".gz"[..], b".zst", b".tgz"]
+    let stem = [&b".gz"[..], b".zst", b".tgz", b".xz", b".bz2"]
         .iter()
         .find_map(|ending| name.strip_suffix(*ending));
     inspector.count_member()?;
-    member(
-        inspector,
-        content,
-        &place.inside(stem.unwrap_or(b"content")),
-    )
+    let inside = place.inside(stem.unwrap_or(b"content"));
+    member(inspector, compression.expand(content)?, &inside)
 }
 
 /// A tar archive.

@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek};
 use std::sync::atomic::Ordering;
 
 use super::archive;
+use super::compression::Compression;
 use super::scan::{Match, Scanner, Scratch};
 use super::wide::{self, WideReader};
 use super::window::Windows;
@@ -87,8 +88,7 @@ pub(super) enum GapKind {
 enum Form {
     Text,
     Wide(wide::Form),
-    Gzip,
-    Zstandard,
+    Compressed(Compression),
     Tar,
     Zip,
 }
@@ -153,7 +153,7 @@ impl<'a> Inspector<'a> {
             self.out.head.clone_from(&head);
         }
         let form = form_of(&head);
-        if matches!(form, Form::Gzip | Form::Zstandard | Form::Tar | Form::Zip) {
+        if matches!(form, Form::Compressed(_) | Form::Tar | Form::Zip) {
             if place.depth >= DEPTH_MAX {
                 self.gap(place, GapKind::Deep, "it lies in too many archives".into());
                 return Ok(());
@@ -195,14 +195,9 @@ impl<'a> Inspector<'a> {
             (form, bytes) => {
                 let mut reader = whole(bytes, head);
                 match form {
-                    Form::Gzip => {
-                        let inner = flate2::read::MultiGzDecoder::new(&mut *reader);
-                        archive::compressed(self, inner, place)
+                    Form::Compressed(compression) => {
+                        archive::compressed(self, (compression, &mut *reader), place)
                     }
-                    Form::Zstandard => match zstd::stream::read::Decoder::new(&mut *reader) {
-                        Ok(inner) => archive::compressed(self, inner, place),
-                        Err(error) => Err(error),
-                    },
                     _ => archive::tar(self, &mut *reader, place),
                 }
             }
@@ -315,9 +310,10 @@ fn whole<'h, 'r: 'h>(bytes: Bytes<'r>, head: &'h [u8]) -> Box<dyn Read + 'h> {
 }
 
 fn form_of(head: &[u8]) -> Form {
+    if let Some(compression) = Compression::of(head) {
+        return Form::Compressed(compression);
+    }
     match head {
-        [0x1f, 0x8b, 8, ..] => Form::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstandard,
         [b'P', b'K', 3 | 5, 4 | 6, ..] => Form::Zip,
         _ if head.get(257..262) == Some(b"ustar") => Form::Tar,
         _ => wide::form_of(head).map_or(Form::Text, Form::Wide),

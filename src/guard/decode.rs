@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::compression::Compression;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -256,8 +258,7 @@ fn is_promising(trial: &[u8]) -> bool {
     let trial = &trial[inside.count()..];
     let is_text =
         |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0xc2..=0xf4 | 0x80..=0xbf);
-    let is_compressed =
-        trial.starts_with(&[0x1f, 0x8b, 8]) || trial.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let is_compressed = Compression::of(trial).is_some();
     let zeros = trial.iter().filter(|byte| **byte == 0).count();
     let others = trial.iter().filter(|byte| **byte != 0);
     let ascii = trial

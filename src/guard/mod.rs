@@ -4,6 +4,7 @@
 //! know the command line, where findings are printed, or which other verb asks.
 
 mod archive;
+mod compression;
 mod content;
 mod decode;
 mod evaluate;

@@ -11,7 +11,7 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use serde::Deserialize;
 
-use super::filter::Checksum;
+use super::filter::{Checksum, Kind};
 use super::{scan, template};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
@@ -99,6 +99,8 @@ pub struct Rule {
     pub entropy_min: Option<f64>,
     /// Whether what it finds has to look drawn at random.
     pub random: bool,
+    /// What kind of assignment it finds, judged as a whole: name, operator, quotes and value.
+    pub setting: Option<Kind>,
     /// Which paths it looks at, matched in lower case; `None` is every path.
     pub path: Option<Globs>,
     /// What it lets pass.
@@ -230,6 +232,7 @@ struct RawRule {
     entropy: Option<f64>,
     #[serde(default)]
     random: bool,
+    setting: Option<Kind>,
     #[serde(default)]
     path: Vec<String>,
     #[serde(default)]
@@ -407,6 +410,7 @@ impl Rule {
             checksum: raw.checksum,
             entropy_min: raw.entropy,
             random: raw.random,
+            setting: raw.setting,
             near: raw.near,
             companion: raw.companion,
             operation: raw.operation,
@@ -478,12 +482,34 @@ fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
 }
 
 /// What stands between a name and what is assigned to it: more of the identifier, a closing quote
-/// or bracket, an operator of some language or a blank, and an opening quote.
-const ASSIGN: &str = r#"[\w .\-\[\]"'\\]{0,40}?(?:[ \t]{0,8}(?:\|\||[:?+]?={1,3}>?|:{1,2}|=>|->|<-|,|>|</?\w{1,20}>\s{0,40}<\w{1,20}>)[ \t]{0,8}|[ \t]{1,8})(?:[a-zA-Z]{1,12}\()?\\{0,3}["'`]{0,3}"#;
+/// or bracket, an operator of some language or a blank, a call, a scheme and an opening quote.
+const ASSIGN: &str = concat!(
+    r#"[\w .\-\[\]"'\\]{0,40}?"#,
+    r#"(?:[ \t]{0,8}(?:\|\||[:?+|.!]{0,3}={1,3}>?|:{1,2}|=>|->|<-|,|>|</?\w{1,20}>\s{0,40}<\w{1,20}>)\s{0,24}|[ \t]{1,8})"#,
+    r#"(?:[\w.]{1,24}\()?[@bBuUrRfLN$]?\\{0,3}["'`]{0,3}(?:(?i:bearer|token|basic|apikey|key) )?"#,
+);
 /// What ends a value.
 const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
+/// What follows the name of a setting, value included: the rest of the name, then the syntaxes of
+/// assignments. Each has a group around its value; what it means is judged by the filter.
+const SETTING: &str = concat!(
+    r#"[\w.\-]{0,40}(?:\[[^\]\s]{0,20}\])?\\{0,3}["'`]?\]?(?:"#,
+    // The value of an entry beside the one that has the name.
+    r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]{1,300})["']|"#,
+    // In quotes behind an operator, a type, a call or a prefix; or behind a blank.
+    r#"(?:(?:[ ]?:[ ]?[\w&<>\[\]?.']{1,30})?[ \t]{0,20}(?:[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
+    r#"(?:[@bBuUrRfLN$&]{1,2}|(?:new )?[\w:.]{1,40}\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
+    r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]]){1,300})"|'((?:[^'\\\r\n]|\\[^\r\n]){1,300})'|`([^`\r\n]{1,300})`"#,
+    r#"|\\{1,3}"([^"\\\r\n]{1,300})\\{1,3}"|\\{1,3}'([^'\\\r\n]{1,300})\\{1,3}'|&quot;([^&<\r\n]{1,300})&quot;)"#,
+    // Without quotes.
+    r#"|[ \t]{0,20}(?:[:?+|.]{0,3}={1,3}>?|:{1,2}|=>)[ \t]{0,8}([^\s"'`<>,;][^\s"'`]{3,299})"#,
+    // The text of an element, an entry of a property list.
+    r#"|(?:\s[^<>\r\n]{0,60})?>\s{0,40}([^<>\s][^<>\r\n]{0,299}?)\s{0,40}</"#,
+    r#"|</key>\s{0,40}<string>([^<>\r\n]{1,300})</string>"#,
+    r#")"#,
+);
 
-/// Expands `{{assign "names"}}` and `{{end}}`.
+/// Expands `{{assign "names"}}`, `{{end}}` and `{{setting "names"}}`.
 fn expand(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len() + 256);
     let mut rest = text;
@@ -492,9 +518,14 @@ fn expand(text: &str) -> Result<String, String> {
         out.push_str(before);
         match name.split_once(' ') {
             None if name == "end" => out.push_str(END),
-            Some(("assign", names)) => {
+            Some((macro_name @ ("assign" | "setting"), names)) => {
                 let names = names.trim().trim_matches('"');
-                out.push_str(&format!("(?i:{names}){ASSIGN}"));
+                let behind = if macro_name == "assign" {
+                    ASSIGN
+                } else {
+                    SETTING
+                };
+                out.push_str(&format!("(?i:{names}){behind}"));
             }
             _ => return Err(format!("has the unknown macro `{name}`")),
         }

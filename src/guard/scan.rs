@@ -9,8 +9,8 @@ use memchr::{memchr_iter, memrchr};
 use regex_automata::Input;
 use regex_automata::meta;
 
-use super::filter;
-use super::rule::{Pack, REACH_BEFORE_BYTES, Rule};
+use super::filter::{self, Kind, Setting, Weight};
+use super::rule::{Pack, Pattern, REACH_BEFORE_BYTES, Rule};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence};
@@ -209,17 +209,14 @@ fn search(
             return;
         };
         let value = value_of(regex, &captures).unwrap_or(whole.range());
-        // What follows the value may begin the next one.
-        at = value.end.max(whole.start() + 1).max(at + 1);
-        if let Some((severity, confidence)) = judge(rule, text, &value) {
+        let judged = judge(rule, text, whole.start(), value);
+        // What follows the value may begin the next one; what was rejected may hold one.
+        let after = judged.as_ref().map_or(0, |found| found.value.end);
+        at = after.max(whole.start() + 1).max(at + 1);
+        if let Some(found) = judged {
             matches.push(Match {
                 rule: number,
-                value,
-                severity,
-                confidence,
-                line: 0,
-                column: 0,
-                end_line: 0,
+                ..found
             });
         }
     }
@@ -250,43 +247,63 @@ fn value_of(
     Some(named.or_else(first)?.range())
 }
 
-/// How bad and how sure a value is by a rule's filters; `None` lets it pass.
-fn judge(rule: &Rule, text: &[u8], value: &Range<usize>) -> Option<(Severity, Confidence)> {
-    let bytes = text.get(value.clone())?;
-    if rule.category == Category::Secret {
-        let shapeless = rule
-            .entropy_min
-            .is_some_and(|least| filter::entropy(bytes) < least)
-            || (rule.random && !filter::is_random(bytes));
-        if shapeless || filter::is_placeholder(bytes) {
+/// What a rule says of a value that its pattern found, by its filters: `None` lets it pass.
+fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Option<Match> {
+    let (mut severity, mut confidence) = (rule.severity, rule.confidence);
+    if let Some(kind) = rule.setting {
+        let setting = match kind {
+            Kind::Password | Kind::Secret | Kind::Key => Setting::of(text, start, value)?,
+            Kind::Place | Kind::Token | Kind::Basic => Setting::at_place(text, value),
+        };
+        let weight = setting.weigh(kind)?;
+        (severity, confidence) = weighed(rule, weight);
+        value = setting.value();
+    } else if rule.category == Category::Secret {
+        let bytes = text.get(value.clone())?;
+        let is_placeholder = match rule.random {
+            true => !filter::is_random(bytes) || filter::is_filler(bytes),
+            false => false,
+        };
+        if is_placeholder || filter::is_placeholder(bytes) {
             return None;
         }
     }
-    if rule
-        .unless
-        .value
-        .iter()
-        .any(|pattern| pattern.is_match(bytes))
+    let bytes = text.get(value.clone())?;
+    let too_plain = |least| filter::entropy(bytes) < least;
+    let passes = |pattern: &Pattern| pattern.is_match(bytes);
+    let line_passes = |pattern: &Pattern| pattern.is_match(line_around(text, &value));
+    if rule.entropy_min.is_some_and(too_plain)
+        || rule.unless.value.iter().any(passes)
+        || rule.unless.line.iter().any(line_passes)
     {
         return None;
     }
-    if !rule.unless.line.is_empty() {
-        let line = line_around(text, value);
-        if rule
-            .unless
-            .line
-            .iter()
-            .any(|pattern| pattern.is_match(line))
-        {
-            return None;
-        }
-    }
-    match rule.checksum {
+    if rule.checksum.is_some_and(|checksum| !checksum.holds(bytes)) {
         // Has the shape and not the sum: most likely made up.
-        Some(checksum) if !checksum.holds(bytes) => {
-            Some((rule.severity.min(Severity::Medium), Confidence::Low))
-        }
-        _ => Some((rule.severity, rule.confidence)),
+        severity = severity.min(Severity::Medium);
+        confidence = Confidence::Low;
+    }
+    Some(Match {
+        rule: 0,
+        value,
+        severity,
+        confidence,
+        line: 0,
+        column: 0,
+        end_line: 0,
+    })
+}
+
+/// What a rule says of an assignment that weighs so much: its own word only where nothing is left
+/// to doubt.
+fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
+    match weight {
+        Weight::Strong => (rule.severity, rule.confidence),
+        Weight::Fair => (
+            rule.severity.min(Severity::Medium),
+            rule.confidence.min(Confidence::Medium),
+        ),
+        Weight::Weak => (rule.severity.min(Severity::Low), Confidence::Low),
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memrchr};
 
+use super::compression::Compression;
 use super::content::{Inspector, Located, Place};
 use super::decode;
 use super::scan::Match;
@@ -29,6 +30,8 @@ const SIZES: Sizes = Sizes {
 };
 /// Encodings inside encodings: no further.
 const DECODE_DEPTH_MAX: usize = 3;
+/// What is compressed inside an encoded text is expanded to so much.
+const EXPANDED_BYTES_MAX: u64 = 4 << 20;
 
 /// The way of one text.
 pub(super) struct Windows<'i, 'a> {
@@ -188,6 +191,22 @@ impl<'i, 'a> Windows<'i, 'a> {
         decoded: &[&'static str],
         inner: &mut Vec<(Match, Vec<u8>, Vec<&'static str>)>,
     ) {
+        let compression = Compression::of(text);
+        if let Some(compression) = compression.filter(|_| decoded.len() < DECODE_DEPTH_MAX) {
+            let mut expanded = Vec::new();
+            let opened = compression.expand(text);
+            // What is cut off or broken is looked at as far as it goes.
+            let _ = opened.and_then(|reader| {
+                let mut reader = reader.take(EXPANDED_BYTES_MAX);
+                reader.read_to_end(&mut expanded)
+            });
+            let decoded = [decoded, &[compression.word()]].concat();
+            self.look_inside(&expanded, &decoded, inner);
+            for (found, _, _) in inner {
+                found.value = 0..text.len();
+            }
+            return;
+        }
         let path = Some(&self.place.path);
         let matches = self
             .inspector
