@@ -111,14 +111,13 @@ impl Delivery<'_> {
 
     /// The one format that stdout carries in place of text for people.
     fn stdout_format(&self, artifact: &Artifact) -> Option<Format> {
-        let reports = self.global.report.iter();
-        let wanted = reports
-            .filter(|wanted| wanted.is_stdout())
-            .map(|wanted| wanted.format);
         let output = matches!(artifact, Artifact::Report) && self.global.output_is_stdout();
+        let mut reports = self.global.report.iter();
         match self.global.wants_json() || output {
             true => Some(Format::Json),
-            false => wanted.last(),
+            false => reports
+                .find(|wanted| wanted.is_stdout())
+                .map(|wanted| wanted.format),
         }
     }
 
