@@ -10,11 +10,13 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::content::Tools;
+use super::files::Checks;
 use super::look::{Seen, Source, look};
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
 use crate::base::beneath::Root;
-use crate::base::files;
+use crate::base::files::parent_of;
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Globs, Listing, Progress, TakeError};
@@ -92,6 +94,11 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
         Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
     let mut found = Vec::new();
     let mut coverage = Coverage::default();
+    let tools = Tools {
+        scanner: request.scanner,
+        checks: &Checks::new(request.scanner.pack()),
+        progress: request.progress,
+    };
     for target in request.targets {
         let (root, sources) = sources(request, (target, &excludes), &mut coverage)?;
         let total = sources.len() as u64;
@@ -100,7 +107,7 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
         let looked: Vec<Seen> = sources
             .par_iter()
             .map_init(Scratch::default, |scratch, source| {
-                let seen = look((request.scanner, scratch, progress), &root, source);
+                let seen = look(tools, scratch, (&root, source));
                 progress.files_done.fetch_add(1, Ordering::Relaxed);
                 seen
             })
@@ -134,7 +141,7 @@ fn sources(
     if !kind.is_dir() {
         let name = target.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
-        let root = Root::open(files::parent_of(target)).map_err(failed)?;
+        let root = Root::open(parent_of(target)).map_err(failed)?;
         let kind = inventory::Kind::of(kind);
         return Ok((root, vec![Source { shown, path, kind }]));
     }

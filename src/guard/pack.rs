@@ -6,10 +6,10 @@ use super::rule::{LoadError, Pack};
 const FILES: &[(&str, &str)] = &[
     ("ai", include_str!("rules/ai.toml")),
     ("apis", include_str!("rules/apis.toml")),
-    ("archive", include_str!("rules/archive.toml")),
     ("cloud", include_str!("rules/cloud.toml")),
     ("databases", include_str!("rules/databases.toml")),
     ("delivery", include_str!("rules/delivery.toml")),
+    ("files", include_str!("rules/files.toml")),
     ("finance", include_str!("rules/finance.toml")),
     ("forges", include_str!("rules/forges.toml")),
     ("generic", include_str!("rules/generic.toml")),
