@@ -260,7 +260,6 @@ fn what_is_no_report_or_no_format_is_refused_with_its_name() {
         "tool schema policy",
         "audit show",
         "audit export --to ecs",
-        "guard rules test",
     ] {
         let ran = place.run(words(line).into_iter().chain(["--report", "csv=out/x"]));
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{line}: {ran:?}");
