@@ -11,6 +11,7 @@ mod evaluate;
 pub mod files;
 pub mod filter;
 mod found;
+mod git;
 mod look;
 mod notes;
 mod pack;
@@ -24,6 +25,7 @@ mod window;
 
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use found::{Found, Place};
+pub use git::GitError;
 pub use notes::Item;
 pub use pack::shipped;
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};

@@ -169,7 +169,7 @@ impl<'a> Running<'a> {
     ///
     /// # Errors
     /// A bad end; one that takes too long.
-    pub fn finish(mut self) -> Result<(), StreamError> {
+    pub fn finish(&mut self) -> Result<(), StreamError> {
         drop((self.input.take(), self.output.take()));
         let deadline = Instant::now() + self.silence_max;
         while Instant::now() < deadline && !self.stop.load(Ordering::Relaxed) {
