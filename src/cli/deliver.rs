@@ -58,55 +58,74 @@ fn real(path: &Path) -> PathBuf {
     directory.map_or_else(|_| path.to_owned(), |directory| directory.join(name))
 }
 
-/// A report on its way out.
+/// The way of reports to those who asked for them.
 pub(super) struct Delivery<'a> {
     pub(super) global: &'a Global,
     pub(super) printer: Printer,
-    pub(super) document: Document<'a>,
 }
 
 impl Delivery<'_> {
-    /// Brings an answer to everyone who asked for it. One that cannot be reached keeps it from
-    /// nobody else.
+    /// Writes the files that were asked for, and gives those that could not be written: one that
+    /// cannot keeps no other from being.
+    pub(super) fn write_files(&self, document: &Document<'_>, artifact: &Artifact) -> Vec<Finding> {
+        let is_report = matches!(artifact, Artifact::Report);
+        let output = self.global.output.as_deref();
+        let output = output.filter(|_| is_report && !self.global.output_is_stdout());
+        let reports = self.global.report.iter();
+        let reports = reports
+            .filter(|wanted| !wanted.is_stdout())
+            .map(|wanted| (wanted.format, wanted.file.as_path()));
+        let output = output.map(|path| (Format::Json, path));
+        let mut troubles = Vec::new();
+        for (format, path) in output.into_iter().chain(reports) {
+            let write = |out: &mut dyn io::Write| export::write(format, document, out);
+            if let Err(error) = files::write_atomic(path, 0o644, write) {
+                troubles.extend(Failure::new(Kind::Output, error).findings);
+            }
+        }
+        troubles
+    }
+
+    /// Puts an answer on stdout: the document that it is to carry, or text for people, who
+    /// otherwise find it on stderr.
     ///
     /// # Errors
-    /// Whoever did not get it.
-    pub(super) fn answer(&self, report: &Report, artifact: Artifact) -> Result<(), Failure> {
-        let mut troubles = self.write_files(matches!(artifact, Artifact::Report));
-        self.append_summary();
-        let stream = match (self.global.output.is_some(), self.stdout_format(&artifact)) {
+    /// A stdout that does not take it.
+    pub(super) fn tell(
+        &self,
+        document: &Document<'_>,
+        report: &Report,
+        artifact: Artifact,
+    ) -> Result<(), Failure> {
+        let format = self.stdout_format(&artifact);
+        let stream = match (self.global.output.is_some(), format) {
             (false, None) => Stream::Stdout,
             _ => Stream::Stderr,
         };
         if stream == Stream::Stdout {
             self.printer.alarm(report);
         }
-        let written = match (self.stdout_format(&artifact), artifact) {
+        let written = match (format, artifact) {
             (_, Artifact::Stdout(write)) => self.printer.data(write),
-            (Some(format), _) => self.write_stdout(format),
+            (Some(format), _) => self.write_stdout(format, document),
             (None, _) => Ok(()),
         };
         let written = written.and_then(|()| self.printer.report(report, stream));
-        troubles.extend(written.err().map(stdout_trouble));
-        delivered(troubles)
+        written.map_err(output_failure("stdout"))
     }
 
-    /// Brings word of a failure to everyone who asked for the answer, so that nobody reads
-    /// yesterday's. People have been told already.
+    /// Puts word of a failure on stdout where a document is expected; people have been told.
     ///
     /// # Errors
-    /// Whoever did not get it.
-    pub(super) fn failure(&self, failure: &Failure, artifact: &Artifact) -> Result<(), Failure> {
-        let mut troubles = match failure.keeps_output {
-            true => Vec::new(),
-            false => self.write_files(matches!(artifact, Artifact::Report)),
-        };
-        self.append_summary();
-        if let Some(format) = self.stdout_format(artifact) {
-            let written = self.write_stdout(format);
-            troubles.extend(written.err().map(stdout_trouble));
-        }
-        delivered(troubles)
+    /// A stdout that does not take it.
+    pub(super) fn tell_failure(
+        &self,
+        document: &Document<'_>,
+        artifact: &Artifact,
+    ) -> Result<(), Failure> {
+        let format = self.stdout_format(artifact);
+        let written = format.map(|format| self.write_stdout(format, document));
+        written.unwrap_or(Ok(())).map_err(output_failure("stdout"))
     }
 
     /// The one format that stdout carries in place of text for people.
@@ -121,36 +140,14 @@ impl Delivery<'_> {
         }
     }
 
-    fn write_stdout(&self, format: Format) -> io::Result<()> {
-        let write = |out: &mut dyn io::Write| export::write(format, &self.document, out);
+    fn write_stdout(&self, format: Format, document: &Document<'_>) -> io::Result<()> {
+        let write = |out: &mut dyn io::Write| export::write(format, document, out);
         self.printer.data(write)
-    }
-
-    /// Writes the files that were asked for, and gives those that could not be written.
-    fn write_files(&self, output_is_report: bool) -> Vec<Finding> {
-        let output = self.global.output.as_deref();
-        let output = output.filter(|_| output_is_report && !self.global.output_is_stdout());
-        let reports = self.global.report.iter();
-        let reports = reports
-            .filter(|wanted| !wanted.is_stdout())
-            .map(|wanted| (wanted.format, wanted.file.as_path()));
-        let mut troubles = Vec::new();
-        for (format, path) in output
-            .map(|path| (Format::Json, path))
-            .into_iter()
-            .chain(reports)
-        {
-            let write = |out: &mut dyn io::Write| export::write(format, &self.document, out);
-            if let Err(error) = files::write_atomic(path, 0o644, write) {
-                troubles.extend(Failure::new(Kind::Output, error).findings);
-            }
-        }
-        troubles
     }
 
     /// Adds to the summary of a step in GitHub Actions. A courtesy: what cannot be written there is
     /// told and changes no answer.
-    fn append_summary(&self) {
+    pub(super) fn append_summary(&self, document: &Document<'_>) {
         let Some(path) = env::step_summary() else {
             return;
         };
@@ -158,7 +155,7 @@ impl Delivery<'_> {
             let room =
                 MARKDOWN_BYTES_MAX.saturating_sub(usize::try_from(length).unwrap_or(usize::MAX));
             // What stands there may lack its last line's end.
-            match export::markdown(&self.document, room.saturating_sub(2)) {
+            match export::markdown(document, room.saturating_sub(2)) {
                 page if page.is_empty() || length == 0 => page,
                 page => format!("\n\n{page}"),
             }
@@ -167,18 +164,6 @@ impl Delivery<'_> {
             let text = Failure::new(Kind::Output, error).findings.remove(0).message;
             self.printer.note(&format!("no step summary: {text}"));
         }
-    }
-}
-
-fn stdout_trouble(error: io::Error) -> Finding {
-    let mut failure = output_failure("stdout")(error);
-    failure.findings.remove(0)
-}
-
-fn delivered(troubles: Vec<Finding>) -> Result<(), Failure> {
-    match troubles.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::of_all(Kind::Output, troubles)),
     }
 }
 

@@ -95,6 +95,11 @@ impl Context<'_> {
         self.state_dir.join("cache")
     }
 
+    /// Whether a person at a terminal reads what goes to stdout.
+    pub fn is_on_terminal(&self) -> bool {
+        self.printer.is_on_terminal()
+    }
+
     /// Shows progress until the result is dropped.
     pub fn show_progress(&self) -> Option<ProgressBar> {
         ProgressBar::start(self.progress, &self.printer)
@@ -286,11 +291,34 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     if let Some(recorder) = recorder.as_ref().filter(|_| head.is_some()) {
         match recorder.ended(conduct.event, &run.outcome(&result)) {
             Ok(ended) => head = Some(ended),
-            Err(error) if strict => result = Err(Failure::new(Kind::Audit, error)),
+            Err(error) if strict => result = unfinished(result, error),
             Err(error) => run.warnings.push(unrecorded(error)),
         }
     }
     run.end(result, head)
+}
+
+/// A result whose end could not be recorded: nothing that was found out is lost by it, and what
+/// was not handed out yet is kept back.
+fn unfinished(result: Result<Done, Failure>, error: anyhow::Error) -> Result<Done, Failure> {
+    let finding = Finding::new(&codes::AUDIT_UNFINISHED, format!("{error:#}"));
+    match result {
+        Ok(Done::Report(mut report)) => {
+            report.add(vec![finding]);
+            Ok(Done::Report(report))
+        }
+        Ok(Done::Written(mut report)) => {
+            report.add(vec![finding]);
+            Ok(Done::Written(report))
+        }
+        Ok(Done::Streamed(..) | Done::Data(_) | Done::Told(_)) => {
+            Err(Failure::of(Kind::Audit, finding))
+        }
+        Err(mut failure) => {
+            failure.findings.push(finding);
+            Err(failure)
+        }
+    }
 }
 
 fn unrecorded(error: anyhow::Error) -> Finding {
@@ -381,11 +409,18 @@ fn recorder(
     if !wanted {
         return Ok(None);
     }
+    if let Command::Sign(arguments) = &cli.command
+        && arguments.signs(state_dir)
+    {
+        // No tree holds still that the log of its own signing grows in.
+        let text = "the tree to be signed is the state directory";
+        let failure = Failure::because(Kind::Usage, text);
+        return Err(failure.with_hint("name another place with `--state-dir`"));
+    }
     if let Command::Verify(arguments) = &cli.command
-        && !state_dir.exists()
         && let Some(manifest) = arguments.disturbed_by(state_dir)
     {
-        // The state directory would make an intact tree look changed. A policy that merely lies
+        // The log would make an intact tree look changed, or change it. A policy that merely lies
         // there cannot insist; one that was named can.
         let manifest = naming::shown(&manifest);
         return match policy.source {
@@ -400,6 +435,9 @@ fn recorder(
     }
     Ok(Some(Recorder::new(state_dir, &policy.policy)))
 }
+
+/// A report's envelope, whatever its verb.
+type Body = Envelope<serde_json::Map<String, serde_json::Value>>;
 
 /// One run of the program, from its first moment to its exit code.
 struct Run<'a> {
@@ -517,7 +555,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Every report passes here once: the seam where alerts and metrics will hang.
+    /// Every report passes here once: the seam where alerts and metrics will hang. What cannot be
+    /// written is part of what is told.
     fn answer(
         &self,
         mut report: Report,
@@ -526,13 +565,20 @@ impl<'a> Run<'a> {
     ) -> (u8, Result<(), Failure>) {
         report.findings.extend(warnings);
         report.findings.sort();
+        let delivery = self.delivery();
         let code = exit::code(Ok(report.verdict));
-        let envelope = self.envelope((&report, code), head.as_ref());
-        let written = self
-            .delivery((&report, &envelope))
-            .answer(&report, artifact);
+        let mut envelope = self.envelope((&report, code), head.as_ref());
+        let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
+        if !troubles.is_empty() {
+            report.add(troubles);
+            let code = exit::code(Ok(report.verdict));
+            envelope = self.envelope((&report, code), head.as_ref());
+        }
+        let document = self.document(&report, &envelope);
+        delivery.append_summary(&document);
+        let told = delivery.tell(&document, &report, artifact);
         self.explain(head.as_ref());
-        (code, written)
+        (envelope.exit_code, told)
     }
 
     /// What `--verbose` adds.
@@ -563,39 +609,43 @@ impl<'a> Run<'a> {
             .unwrap_or_default();
         let mut report = Report::new("", headline, failure.findings.clone());
         report.verdict = Verdict::Error;
-        let envelope = self.envelope((&report, exit::code(Err(failure))), head);
         let artifact = match self.reports_to_output {
             true => Artifact::Report,
             false => Artifact::Other,
         };
-        self.delivery((&report, &envelope))
-            .failure(failure, &artifact)
+        let code = exit::code(Err(failure));
+        let delivery = self.delivery();
+        let mut envelope = self.envelope((&report, code), head);
+        if !failure.keeps_output {
+            let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
+            if !troubles.is_empty() {
+                self.printer.failure(&troubles);
+                report.add(troubles);
+                envelope = self.envelope((&report, code), head);
+            }
+        }
+        let document = self.document(&report, &envelope);
+        delivery.append_summary(&document);
+        delivery.tell_failure(&document, &artifact)
     }
 
-    fn delivery<'d>(
-        &'d self,
-        (report, envelope): (
-            &'d Report,
-            &'d Envelope<serde_json::Map<String, serde_json::Value>>,
-        ),
-    ) -> Delivery<'d> {
+    fn delivery(&self) -> Delivery<'_> {
         Delivery {
             global: self.global,
             printer: self.printer,
-            document: Document {
-                envelope,
-                headline: &report.headline,
-                explanations: &report.explanations,
-                directory: &self.directory,
-            },
         }
     }
 
-    fn envelope(
-        &self,
-        (report, exit_code): (&Report, u8),
-        head: Option<&AuditHead>,
-    ) -> Envelope<serde_json::Map<String, serde_json::Value>> {
+    fn document<'d>(&'d self, report: &'d Report, envelope: &'d Body) -> Document<'d> {
+        Document {
+            envelope,
+            headline: &report.headline,
+            explanations: &report.explanations,
+            directory: &self.directory,
+        }
+    }
+
+    fn envelope(&self, (report, exit_code): (&Report, u8), head: Option<&AuditHead>) -> Body {
         let mut body = report.body.clone();
         body.entry("summary")
             .or_insert_with(|| serde_json::json!({}));
