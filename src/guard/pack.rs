@@ -29,6 +29,11 @@ const FILES: &[(&str, &str)] = &[
     ("worktools", include_str!("rules/worktools.toml")),
 ];
 
+/// The text of every file.
+pub(super) fn texts() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(_, text)| *text)
+}
+
 /// The shipped rules.
 ///
 /// # Errors
