@@ -16,6 +16,7 @@ pub mod files;
 pub mod filter;
 mod fingerprint;
 mod found;
+#[cfg(test)]
 mod git;
 mod judge;
 mod look;
@@ -41,7 +42,7 @@ pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use explain::{Listed, explain, index, list};
 pub use fingerprint::{Salt, SaltOrigin};
 pub use found::{Found, Place};
-pub use git::GitError;
+
 pub use judge::{Accepted, BaselineUse, Terms};
 pub use notes::Item;
 pub use operation_log::{Reading, read_log};

@@ -233,7 +233,7 @@ fn a_report_that_cannot_be_written_keeps_no_other_from_its_reader() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(place.read("out/x").contains("<testsuites"));
     assert!(
-        ran.stderr.contains("none/x") && ran.stderr.contains("none/y"),
+        ran.stdout.contains("none/x") && ran.stdout.contains("none/y"),
         "{ran:?}"
     );
     // A proven violation is not masked.

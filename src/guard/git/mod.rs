@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub(super) use blobs::{Blob, Blobs};
-pub(super) use history::History;
+#[cfg(test)]
+pub(super) use blobs::Blob;
+
 pub(super) use list::{Entry, Listing, Mode};
 
 use crate::base::relpath::RelPath;
