@@ -67,6 +67,7 @@ fn scanned(path: &str, severity: Severity, state: State) -> Finding {
         reason: (state != State::Open).then(|| "a fixture".into()),
         would_fail: true,
         member: None,
+        commit: None,
         decoded: Vec::new(),
     })
 }

@@ -16,7 +16,6 @@ pub mod files;
 pub mod filter;
 mod fingerprint;
 mod found;
-#[cfg(test)]
 mod git;
 mod judge;
 mod look;
@@ -33,6 +32,7 @@ mod suppress;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod wide;
 mod window;
 
@@ -42,6 +42,7 @@ pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use explain::{Listed, explain, index, list};
 pub use fingerprint::{Salt, SaltOrigin};
 pub use found::{Found, Place};
+pub use git::GitError;
 
 pub use judge::{Accepted, BaselineUse, Terms};
 pub use notes::Item;
@@ -52,3 +53,4 @@ pub use redact::{Redactor, hidden};
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};
 pub use select::{RuleFile, SelectError, Selection, select};
+pub use tracked::{Scope, Tracked};

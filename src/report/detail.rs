@@ -30,6 +30,8 @@ pub struct Detail {
     pub would_fail: bool,
     /// The file inside an archive, its own members after a `!`; null outside of archives.
     pub member: Option<String>,
+    /// The commit that first held it; null where no history was looked at.
+    pub commit: Option<String>,
     /// How it was encoded where it stood, outermost first (`base64`, `percent`, …); may be empty.
     pub decoded: Vec<String>,
 }

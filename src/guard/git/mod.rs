@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-#[cfg(test)]
 pub(super) use blobs::Blob;
 
 pub(super) use list::{Entry, Listing, Mode};
