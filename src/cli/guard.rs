@@ -169,6 +169,9 @@ impl GuardArgs {
         };
         let evaluation = self.scan(context, &request)?;
         let mut resources = read(request.targets);
+        if tracked.is_some() {
+            resources.push(resource(Path::new("."), "read"));
+        }
         if let Some((path, before)) = &baseline {
             let changed = write_baseline(path, before, &evaluation)?;
             resources.push(resource(path, if changed { "write" } else { "read" }));
@@ -312,7 +315,7 @@ impl GuardArgs {
             section.logged += reading.operations;
             refused.extend(reading.found);
         }
-        if !self.targets().is_empty() {
+        if !self.targets().is_empty() || self.scope().is_some() {
             refused.extend(stages(context.policy, (operations, pack), &mut section));
         }
         Ok((refused, section))
@@ -488,7 +491,7 @@ fn git_failure(error: GitError) -> Failure {
     };
     let hint = match error {
         GitError::Missing(_) => Some("install git, or scan files with `--target`"),
-        GitError::NoRepository(_) => Some("run it in a repository, or scan files with `--target`"),
+        GitError::NoRepository => Some("run it in a repository, or scan files with `--target`"),
         GitError::Revision(_) => Some("fetch that commit, or name another one"),
         GitError::Bare => Some("a bare repository has a `--history` only"),
         _ => None,

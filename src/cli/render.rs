@@ -214,6 +214,9 @@ fn finding_line(finding: &Finding) -> String {
         if let Some(member) = &detail.member {
             beside.push_str(&format!(" in `{}`", inert(member)));
         }
+        if let Some(commit) = &detail.commit {
+            beside.push_str(&format!(" in commit {}", inert(commit)));
+        }
         if detail.state != State::Open {
             let reason = detail.reason.as_deref().unwrap_or("no reason given");
             beside.push_str(&format!(" (accepted: {})", inert(reason)));

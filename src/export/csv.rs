@@ -9,7 +9,7 @@ use super::Document;
 use crate::base::units::printable;
 use crate::report::Finding;
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "code",
     "rule_id",
     "category",
@@ -17,6 +17,7 @@ const COLUMNS: [&str; 17] = [
     "confidence",
     "path",
     "member",
+    "commit",
     "line",
     "column",
     "end_line",
@@ -50,6 +51,7 @@ fn cells(finding: &Finding) -> [String; COLUMNS.len()] {
         text(detail.map(|detail| detail.confidence.word())),
         text(finding.path.as_deref()),
         text(detail.and_then(|detail| detail.member.as_deref())),
+        text(detail.and_then(|detail| detail.commit.as_deref())),
         number(finding.line),
         number(finding.column),
         number(detail.and_then(|detail| detail.end_line)),

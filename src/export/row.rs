@@ -87,7 +87,7 @@ impl<'a> Row<'a> {
     }
 
     /// The fact, on one line: the message, what was found as far as it may be shown, and the
-    /// member of an archive.
+    /// member of an archive or the commit of the past that it stands in.
     pub(super) fn text(&self) -> String {
         let mut text = self.finding.message.clone();
         let redacted = self.detail().and_then(|detail| detail.redacted.as_deref());
@@ -95,19 +95,29 @@ impl<'a> Row<'a> {
             text.push_str(": ");
             text.push_str(redacted);
         }
-        if let Some(member) = self.member() {
-            text.push_str(", in ");
-            text.push_str(member);
-            if let Some(line) = self.finding.line {
-                text.push_str(&format!(" line {line}"));
-            }
+        for (where_to, name) in [(", in ", self.member()), (", in commit ", self.commit())] {
+            text.extend(name.into_iter().flat_map(|name| [where_to, name]));
+        }
+        if let Some(line) = self.finding.line.filter(|_| self.is_within()) {
+            text.push_str(&format!(", line {line}"));
         }
         printable(&text).into_owned()
     }
 
-    /// The line in the file itself: one inside an archive is none of the archive.
+    /// The commit that held it, if it is of the past.
+    fn commit(&self) -> Option<&'a str> {
+        self.detail()?.commit.as_deref()
+    }
+
+    /// Whether it stands in something else than the file as it is.
+    fn is_within(&self) -> bool {
+        self.member().is_some() || self.commit().is_some()
+    }
+
+    /// The line in the file itself: one inside an archive is none of the archive, one of a former
+    /// version is none of this.
     pub(super) fn line(&self) -> Option<u64> {
-        self.finding.line.filter(|_| self.member().is_none())
+        self.finding.line.filter(|_| !self.is_within())
     }
 
     /// The column in the file itself.
@@ -146,10 +156,12 @@ impl<'a> Document<'a> {
     /// make of the answer, then in the report's order.
     pub(super) fn rows(&self) -> Vec<Row<'a>> {
         let mut seen = BTreeMap::new();
+        let policy = &self.envelope.policy.source;
         let findings = self.envelope.findings.iter();
         let mut rows: Vec<Row<'a>> = findings
             .map(|finding| {
-                let path = finding.path.as_deref().map(|path| file_of(finding, path));
+                let path = finding.path.as_deref();
+                let path = path.map(|path| file_of(finding, path, policy));
                 let place = path.map(|path| Place::of(path, self.directory));
                 let identity = identity(finding, place.as_ref(), &mut seen);
                 Row {
@@ -192,12 +204,16 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The file of a path: problems of a policy have the place inside it behind a `#`.
-fn file_of<'a>(finding: &Finding, path: &'a str) -> &'a str {
+/// The file of a path: what is about a place inside the policy has that behind a `#`.
+fn file_of<'a>(finding: &Finding, path: &'a str, policy: &str) -> &'a str {
+    // A policy that could not be loaded is not the report's.
     let about_policy = [&codes::POLICY_INVALID, &codes::POLICY_IGNORED].contains(&finding.code);
-    match path.split_once("#/") {
-        Some((file, _)) if about_policy => file,
-        None if about_policy => path.strip_suffix('#').unwrap_or(path),
+    match path.strip_prefix(policy) {
+        Some(pointer) if pointer.starts_with('#') => &path[..policy.len()],
+        _ if about_policy => {
+            let file = path.split_once("#/").map(|(file, _)| file);
+            file.unwrap_or(path.strip_suffix('#').unwrap_or(path))
+        }
         _ => path,
     }
 }
@@ -208,14 +224,16 @@ fn file_of<'a>(finding: &Finding, path: &'a str) -> &'a str {
 fn identity<'a>(
     finding: &'a Finding,
     place: Option<&Place>,
-    seen: &mut BTreeMap<(&'a str, String, &'a str), u64>,
+    seen: &mut BTreeMap<(&'a str, String, [&'a str; 2]), u64>,
 ) -> String {
     let detail = finding.detail.as_deref();
     let member = detail.and_then(|detail| detail.member.as_deref());
+    let commit = detail.and_then(|detail| detail.commit.as_deref());
     let path = place.map_or(String::new(), |place| place.path().to_owned());
-    let key = (rule_id(finding), path, member.unwrap_or_default());
+    let within = [member, commit].map(Option::unwrap_or_default);
+    let key = (rule_id(finding), path, within);
     let mut hasher = Hasher::default();
-    for part in [key.0, &key.1, key.2] {
+    for part in [key.0, &key.1, within[0], within[1]] {
         hasher.update(part.as_bytes());
         hasher.update(&[0]);
     }

@@ -265,6 +265,56 @@ fn sarif_says_where_from_the_top_and_how_bad_in_the_words_of_code_scanning() {
 }
 
 #[test]
+fn what_stands_in_an_archive_or_in_the_past_is_at_no_line_of_the_file_as_it_is() {
+    let within = |member: Option<&str>, commit: Option<&str>| {
+        let mut finding = scanned("a.zip", Severity::High, State::Open);
+        if let Some(detail) = finding.detail.as_deref_mut() {
+            detail.member = member.map(str::to_owned);
+            detail.commit = commit.map(str::to_owned);
+        }
+        finding
+    };
+    for (finding, expected) in [
+        (within(None, None), "A token: abc…"),
+        (within(Some("b/c"), None), "A token: abc…, in b/c, line 3"),
+        (
+            within(None, Some("12ab")),
+            "A token: abc…, in commit 12ab, line 3",
+        ),
+        (
+            within(Some("b"), Some("1")),
+            "A token: abc…, in b, in commit 1, line 3",
+        ),
+    ] {
+        let is_within = expected.contains("line");
+        let run = run(&envelope(vec![finding]));
+        assert_eq!(run["results"][0]["message"]["text"], expected);
+        let region = &run["results"][0]["locations"][0]["physicalLocation"]["region"];
+        assert_eq!(region["startLine"], if is_within { 1 } else { 3 });
+        assert_eq!(region["startColumn"].is_null(), is_within);
+    }
+}
+
+#[test]
+fn a_place_inside_the_policy_is_the_policy_s_file() {
+    let mut envelope = envelope(vec![
+        Finding::new(&codes::POLICY_INVALID, "x").at("other#x.json#/a/0"),
+        Finding::new(&codes::POLICY_IGNORED, "y").at("top.json#"),
+        Finding::new(&codes::GUARD_OPERATION, "z").at("p.json#/pipeline/stages/0"),
+        finding("plain#/x", "w"),
+    ]);
+    envelope.policy.source = "p.json".into();
+    let run = run(&envelope);
+    let uri = |result: &Value| {
+        let location = &result["locations"][0]["physicalLocation"]["artifactLocation"];
+        location["uri"].as_str().unwrap().to_owned()
+    };
+    let mut uris: Vec<String> = run["results"].as_array().unwrap().iter().map(uri).collect();
+    uris.sort();
+    assert_eq!(uris, ["other%23x.json", "p.json", "plain%23/x", "top.json"]);
+}
+
+#[test]
 fn sarif_tells_a_finding_by_rule_file_and_order_but_not_by_its_line() {
     let identities = |findings: Vec<Finding>| -> Vec<String> {
         let run = run(&envelope(findings));
@@ -415,7 +465,7 @@ proptest! {
         let back = |cell: &str| cell.strip_prefix('\'').unwrap_or(cell).to_owned();
         let shown = |text: &str| back(&printable(text));
         prop_assert_eq!(back(&records[1][5]), shown(&path));
-        prop_assert_eq!(back(&records[1][10]), shown(&message));
+        prop_assert_eq!(back(&records[1][11]), shown(&message));
     }
 
     #[test]

@@ -20,3 +20,4 @@ mod outputs;
 mod reports;
 mod sign_verify;
 mod tidy;
+mod tracked;

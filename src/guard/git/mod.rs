@@ -71,9 +71,9 @@ pub enum GitError {
     /// There is no `git`.
     #[error("cannot start `git`")]
     Missing(#[source] io::Error),
-    /// The working directory is in no repository.
-    #[error("`{0}` lies in no git repository")]
-    NoRepository(String),
+    /// The directory is in no repository.
+    #[error("this directory lies in no git repository")]
+    NoRepository,
     /// There are no files beside the repository.
     #[error("the repository has no working tree")]
     Bare,
@@ -158,9 +158,7 @@ impl<'a> Repository<'a> {
             GitError::Git {
                 source: StreamError::Failed { ref complaint, .. },
                 ..
-            } if complaint.contains("not a git repository") => {
-                GitError::NoRepository(printable(&directory.to_string_lossy()).into_owned())
-            }
+            } if complaint.contains("not a git repository") => GitError::NoRepository,
             other => other,
         })?;
         let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
