@@ -317,6 +317,7 @@ impl GuardArgs {
         }
         if !self.targets().is_empty() || self.scope().is_some() {
             refused.extend(stages(context.policy, (operations, pack), &mut section));
+            refused.extend(guard::contradictions(context.policy, pack));
         }
         Ok((refused, section))
     }

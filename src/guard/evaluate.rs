@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::baseline::{BaselineError, LookedAt};
 use super::content::Tools;
-use super::files::Checks;
 use super::fingerprint::SaltOrigin;
 use super::found::{Found, Place};
 use super::git::GitError;
@@ -23,6 +22,7 @@ use super::redact::Redactor;
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
 use super::tracked::{self, Reach, Tracked};
+use super::watch::Checks;
 use crate::base::beneath::Root;
 use crate::base::files::parent_of;
 use crate::base::naming::{below, path_within, shown};
@@ -140,7 +140,7 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
     let mut gathered = Gathered::default();
     let tools = Tools {
         scanner: request.scanner,
-        checks: &Checks::new(request.scanner.pack()),
+        checks: &Checks::new(request.scanner.pack(), request.policy),
         progress: request.progress,
     };
     let mut files = BTreeSet::new();

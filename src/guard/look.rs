@@ -3,7 +3,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use super::content;
 use super::content::{Bytes, Gap, Inspector, Located, Tools};
@@ -48,7 +48,12 @@ pub(super) enum Origin<'o> {
 /// The beginning of a file that stands for one kept elsewhere by Git LFS.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 /// The longest pointer that Git LFS writes, in bytes.
-const LFS_POINTER_BYTES_MAX: u64 = 1024;
+const LFS_POINTER_BYTES_MAX: usize = 1024;
+
+/// Whether a file holds only a pointer to what Git LFS keeps elsewhere.
+pub(super) fn is_lfs_pointer(content: &[u8]) -> bool {
+    content.len() <= LFS_POINTER_BYTES_MAX && content.starts_with(LFS_POINTER)
+}
 
 /// What looking at an entry gave.
 #[derive(Debug, Default)]
@@ -104,26 +109,26 @@ fn look_into(
     (origin, source): (Origin<'_>, &Source),
     seen: &mut Seen,
 ) -> io::Result<()> {
+    let item = Item {
+        shown: &source.shown,
+        member: None,
+        path: source.path.as_bytes(),
+    };
     let mut facts = Facts {
-        item: Item {
-            shown: &source.shown,
-            member: None,
-            path: source.path.as_bytes(),
-        },
         kind: source.kind,
         mode: 0,
+        size_bytes: 0,
         link_target: None,
-        content: &[],
-        is_whole: true,
     };
     if source.kind != Kind::File {
         let (mode, target) = outside(origin, source)?;
         (facts.mode, facts.link_target) = (mode, target.as_deref());
-        seen.found.extend(tools.checks.entry(&facts));
+        seen.found.extend(tools.checks.entry(item, &facts));
         return Ok(());
     }
-    let (bytes, mode, size_bytes) = inside(origin, source)?;
-    facts.mode = mode;
+    let (bytes, mode, size_bytes) = inside(origin, source, seen)?;
+    (facts.mode, facts.size_bytes) = (mode, size_bytes);
+    seen.found.extend(tools.checks.entry(item, &facts));
     let mut inspector = Inspector::new(tools, scratch, (&source.shown, size_bytes));
     let lower = RelPath::parse(&source.path.as_bytes().to_ascii_lowercase());
     let place = content::Place::of_file(lower.unwrap_or_else(|_| source.path.clone()));
@@ -134,11 +139,6 @@ fn look_into(
     seen.members = inspection.members;
     seen.decoded = inspection.decoded;
     seen.is_partial = !inspection.gaps.is_empty();
-    seen.is_lfs_pointer =
-        size_bytes <= LFS_POINTER_BYTES_MAX && inspection.head.starts_with(LFS_POINTER);
-    facts.content = &inspection.head;
-    facts.is_whole = inspection.head.len() as u64 == size_bytes;
-    seen.found.extend(tools.checks.entry(&facts));
     seen.found.extend(inspection.noted);
     let matches = inspection.matches.into_iter();
     seen.found
@@ -168,11 +168,20 @@ fn outside(origin: Origin<'_>, source: &Source) -> io::Result<(u32, Option<Vec<u
 }
 
 /// The content of a file, its permission bits and its size.
-fn inside<'o>(origin: Origin<'o>, source: &Source) -> io::Result<(Bytes<'o>, u32, u64)> {
+fn inside<'o>(
+    origin: Origin<'o>,
+    source: &Source,
+    seen: &mut Seen,
+) -> io::Result<(Bytes<'o>, u32, u64)> {
     match origin {
         Origin::File(root) => {
             let (file, metadata) = open(root, &source.path)?;
             let mode = metadata.permissions().mode() & 0o7777;
+            if metadata.len() <= LFS_POINTER_BYTES_MAX as u64 {
+                let mut content = [0; LFS_POINTER_BYTES_MAX];
+                let length = file.read_at(&mut content, 0)?;
+                seen.is_lfs_pointer = is_lfs_pointer(&content[..length]);
+            }
             Ok((Bytes::File(file), mode, metadata.len()))
         }
         Origin::Blob {

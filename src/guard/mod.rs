@@ -12,7 +12,7 @@ mod decode;
 mod enforce;
 mod evaluate;
 mod explain;
-pub mod files;
+mod files;
 pub mod filter;
 mod fingerprint;
 mod found;
@@ -28,11 +28,13 @@ mod redact;
 mod rule;
 mod scan;
 mod select;
+mod settings;
 mod suppress;
 mod template;
 #[cfg(test)]
 mod tests;
 mod tracked;
+mod watch;
 mod wide;
 mod window;
 
@@ -43,9 +45,7 @@ pub use explain::{Listed, behind, explain, index, list};
 pub use fingerprint::{Salt, SaltOrigin};
 pub use found::{Found, Place};
 pub use git::GitError;
-
 pub use judge::{Accepted, BaselineUse, Terms};
-pub use notes::Item;
 pub use operation_log::{Reading, read_log};
 pub use operations::{Operation, Operations, OperationsError, Standing};
 pub use pack::shipped;
@@ -53,4 +53,5 @@ pub use redact::{Redactor, hidden};
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};
 pub use select::{RuleFile, SelectError, Selection, select};
+pub use settings::contradictions;
 pub use tracked::{Reach, Scope, Tracked};

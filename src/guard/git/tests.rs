@@ -225,13 +225,10 @@ fn history_has_every_blob_once_and_the_commit_that_first_held_it() {
         let all = history(&repository, most);
         let commit_of = |text: &str| {
             let mut found = all.iter().filter(|(_, content, _)| content == text);
-            let commit = found
-                .next()
-                .unwrap_or_else(|| panic!("{text}: {all:?}"))
-                .2
-                .clone();
+            let commit = found.next().map(|(.., commit)| commit.clone());
             assert!(found.next().is_none(), "{text} twice: {all:?}");
-            commit
+            assert!(commit.is_some(), "{text}: {all:?}");
+            commit.unwrap()
         };
         for (text, commit) in [
             ("1", &first),
