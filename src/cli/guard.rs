@@ -145,10 +145,9 @@ impl GuardArgs {
             path,
             update: self.update_baseline.then(|| self.reason()),
         });
-        let hidden = keys::hidden_variables(policy);
         let tracked = self.scope().map(|scope| Tracked {
             scope,
-            hidden: &hidden,
+            hidden: keys::hidden_variables(policy),
         });
         let request = Request {
             targets: &self.targets(),
@@ -168,19 +167,11 @@ impl GuardArgs {
             refused: &refused,
         };
         let evaluation = self.scan(context, &request)?;
-        let mut resources = read(request.targets);
-        if tracked.is_some() {
-            resources.push(resource(Path::new("."), "read"));
-        }
+        let mut resources = self.resources();
         if let Some((path, before)) = &baseline {
             let changed = write_baseline(path, before, &evaluation)?;
             resources.push(resource(path, if changed { "write" } else { "read" }));
         }
-        resources.extend(
-            self.operations_log
-                .iter()
-                .map(|path| resource(path, "read")),
-        );
         let told = guard_report::Told {
             request: &request,
             rules: counts,
@@ -234,6 +225,16 @@ impl GuardArgs {
             true => vec![PathBuf::from(".")],
             false => self.target.clone(),
         }
+    }
+
+    /// What is read for it.
+    fn resources(&self) -> Vec<Resource> {
+        let mut paths = self.targets();
+        if self.scope().is_some() {
+            paths.push(PathBuf::from("."));
+        }
+        paths.extend(self.operations_log.iter().cloned());
+        paths.iter().map(|path| resource(path, "read")).collect()
     }
 
     fn scan(&self, context: &Context<'_>, request: &Request<'_>) -> Result<Evaluation, Failure> {
@@ -456,13 +457,6 @@ fn baseline_failure(path: &Path, error: &guard::BaselineError) -> Failure {
         finding = finding.on_line(*line);
     }
     Failure::of(Kind::Input, finding.with_hint(error.hint()))
-}
-
-fn read(targets: &[PathBuf]) -> Vec<Resource> {
-    targets
-        .iter()
-        .map(|target| resource(target, "read"))
-        .collect()
 }
 
 fn resource(path: &Path, access: &'static str) -> Resource {

@@ -44,7 +44,7 @@ pub struct Request<'a> {
     /// Where to tell how far the work is, and where to look whether to stop.
     pub progress: &'a Progress,
     /// What of a repository is looked at in place of the files; `targets` then only narrow it.
-    pub tracked: Option<&'a Tracked<'a>>,
+    pub tracked: Option<&'a Tracked>,
     /// Where state is kept: never scanned.
     pub state_dir: &'a Path,
     /// What is made of what is found.

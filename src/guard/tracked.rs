@@ -48,11 +48,11 @@ pub enum Scope {
 
 /// A repository to look at: the one that the working directory lies in.
 #[derive(Debug)]
-pub struct Tracked<'a> {
+pub struct Tracked {
     /// What of it.
     pub scope: Scope,
     /// Variables that git does not get to see.
-    pub hidden: &'a [OsString],
+    pub hidden: Vec<OsString>,
 }
 
 /// What of a repository was looked at.
@@ -78,11 +78,11 @@ pub struct Reach {
 pub(super) fn look_at(
     request: &Request<'_>,
     (tools, excludes): (Tools<'_>, &Globs),
-    tracked: &Tracked<'_>,
+    tracked: &Tracked,
     gathered: &mut Gathered,
 ) -> Result<BTreeSet<String>, GuardError> {
     let stop = &request.progress.interrupted;
-    let repository = Repository::open(Path::new("."), tracked.hidden, stop)?;
+    let repository = Repository::open(Path::new("."), &tracked.hidden, stop)?;
     let mut look = Look {
         filter: Filter::new(request, excludes, &repository)?,
         files: BTreeSet::new(),
