@@ -8,7 +8,7 @@ use super::Document;
 use crate::base::digest::Hasher;
 use crate::base::severity::Severity;
 use crate::base::units::printable;
-use crate::report::{Detail, Finding, State, codes};
+use crate::report::{Category, Detail, Finding, State, codes};
 
 /// A finding and what was derived from it.
 pub(super) struct Row<'a> {
@@ -90,7 +90,10 @@ impl<'a> Row<'a> {
     /// member of an archive or the commit of the past that it stands in.
     pub(super) fn text(&self) -> String {
         let mut text = self.finding.message.clone();
-        let redacted = self.detail().and_then(|detail| detail.redacted.as_deref());
+        let secret = self
+            .detail()
+            .filter(|detail| detail.category == Category::Secret);
+        let redacted = secret.and_then(|detail| detail.redacted.as_deref());
         if let Some(redacted) = redacted.filter(|redacted| !text.contains(redacted)) {
             text.push_str(": ");
             text.push_str(redacted);

@@ -88,6 +88,15 @@ pub struct Resource {
     pub sha256: Option<Digest>,
 }
 
+/// Something that a verb decided by the policy, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided about.
+    pub rule: String,
+    /// Whether it may be.
+    pub is_allowed: bool,
+}
+
 /// What a verb found out.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -105,6 +114,8 @@ pub struct Report {
     pub resources: Vec<Resource>,
     /// What stands behind the rules of findings, by their ids; the codes explain themselves.
     pub explanations: BTreeMap<String, Explanation>,
+    /// What was decided beside the findings, for the audit log.
+    pub decisions: Vec<Decision>,
 }
 
 impl Report {
@@ -120,6 +131,7 @@ impl Report {
             body: Map::new(),
             resources: Vec::new(),
             explanations: BTreeMap::new(),
+            decisions: Vec::new(),
         }
     }
 
@@ -135,6 +147,12 @@ impl Report {
     /// Adds what stands behind the rules of its findings.
     pub fn with_explanations(mut self, explanations: BTreeMap<String, Explanation>) -> Self {
         self.explanations = explanations;
+        self
+    }
+
+    /// Adds what was decided beside the findings.
+    pub fn with_decisions(mut self, decisions: Vec<Decision>) -> Self {
+        self.decisions = decisions;
         self
     }
 
