@@ -14,6 +14,7 @@ mod faults_files;
 mod faults_manifest;
 mod faults_paths;
 mod guard_detection;
+mod guard_files;
 mod harness;
 mod interrupted;
 mod keys_and_policy;
