@@ -5,34 +5,35 @@ use std::io::{self, Cursor, Read, Seek};
 
 use super::compression::Compression;
 use super::content::{Bytes, GapKind, Inspector, Place};
+use super::files::Bomb;
 
 /// The largest zip archive inside another archive that is looked at: it has to be read whole.
 const NESTED_ZIP_BYTES_MAX: u64 = 24 << 20;
 
-/// A file that expands to more than it should.
+/// A file that expands to more than it should, as an error that stops its decoder.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Bomb(String);
+#[error("{}", .0.message())]
+struct Expands(Bomb);
 
 /// The error that stops an expansion.
-pub(super) fn bomb(reason: String) -> io::Error {
-    io::Error::other(Bomb(reason))
+pub(super) fn bomb(bomb: Bomb) -> io::Error {
+    io::Error::other(Expands(bomb))
 }
 
-/// Whether an error is ours for what expands too much, also from within a decoder.
-pub(super) fn is_bomb(error: &io::Error) -> bool {
+/// The bomb behind an error, also from within a decoder.
+pub(super) fn bomb_of(error: &io::Error) -> Option<Bomb> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> =
         error.get_ref().map(|inner| inner as _);
     while let Some(error) = cause {
-        if error.is::<Bomb>() {
-            return true;
+        if let Some(Expands(bomb)) = error.downcast_ref() {
+            return Some(*bomb);
         }
         cause = match error.downcast_ref::<io::Error>() {
             Some(error) => error.get_ref().map(|inner| inner as _),
             None => error.source(),
         };
     }
-    false
+    None
 }
 
 /// Reads at most what is left, and says so when there would have been more.
@@ -40,6 +41,7 @@ struct Metered<R> {
     inner: R,
     left: u64,
     taken: u64,
+    too_much: Bomb,
 }
 
 impl<R: Read> Read for Metered<R> {
@@ -48,10 +50,7 @@ impl<R: Read> Read for Metered<R> {
         self.taken += read as u64;
         match self.taken <= self.left {
             true => Ok(read),
-            false => Err(bomb(format!(
-                "it expands to more than {}",
-                crate::base::units::bytes(self.left)
-            ))),
+            false => Err(bomb(self.too_much)),
         }
     }
 }
@@ -62,6 +61,7 @@ fn member(inspector: &mut Inspector<'_>, content: impl Read, place: &Place) -> i
         inner: content,
         left: inspector.expanded_left(),
         taken: 0,
+        too_much: inspector.too_much(),
     };
     let looked = inspector.content(Bytes::Stream(&mut content), place);
     let taken = content.taken;
@@ -97,9 +97,12 @@ pub(super) fn tar(
         let name = entry.path_bytes().into_owned();
         let inside = place.inside(&name);
         inspector.count_member()?;
-        note_escape(inspector, &name, &inside);
-        if entry.header().entry_type().is_file() {
-            member(inspector, entry, &inside)?;
+        match entry.header().entry_type().is_file() {
+            true => member(inspector, entry, &inside)?,
+            false => {
+                let target = entry.link_name_bytes();
+                inspector.note_member(&inside, target.as_deref(), b"");
+            }
         }
     }
     Ok(())
@@ -132,11 +135,12 @@ pub(super) fn zip(
         };
         let name = entry.name_raw().to_vec();
         let inside = place.inside(&name);
-        note_escape(inspector, &name, &inside);
         if entry.is_file() {
             let looked = member(inspector, entry, &inside);
             match looked {
-                Err(error) if is_bomb(&error) || inspector.is_interrupted() => return Err(error),
+                Err(error) if bomb_of(&error).is_some() || inspector.is_interrupted() => {
+                    return Err(error);
+                }
                 Err(error) => inspector.gap(&inside, GapKind::Damaged, error.to_string()),
                 Ok(()) => {}
             }
@@ -158,22 +162,8 @@ pub(super) fn nested_zip(
             "a zip archive inside another is larger than {}",
             crate::base::units::bytes(NESTED_ZIP_BYTES_MAX)
         );
-        inspector.gap(place, GapKind::Deep, reason);
+        inspector.gap(place, GapKind::Large, reason);
         return Ok(());
     }
     zip(inspector, &mut Cursor::new(bytes), place)
-}
-
-/// A member whose name leads out of where the archive is unpacked.
-fn note_escape(inspector: &mut Inspector<'_>, name: &[u8], inside: &Place) {
-    let is_absolute = name.starts_with(b"/") || name.get(1) == Some(&b':');
-    let is_parent = |component: &[u8]| component == b"..";
-    if is_absolute
-        || name
-            .split(|byte| matches!(byte, b'/' | b'\\'))
-            .any(is_parent)
-    {
-        let reason = "unpacking it would write outside of the folder".to_owned();
-        inspector.gap(inside, GapKind::Escaping, reason);
-    }
 }

@@ -8,7 +8,11 @@ use std::sync::atomic::Ordering;
 
 use super::archive;
 use super::compression::Compression;
+use super::files::{Bomb, Checks, Member};
+use super::found::Found;
+use super::notes::Item;
 use super::scan::{Match, Scanner, Scratch};
+use super::suppress::Marker;
 use super::wide::{self, WideReader};
 use super::window::Windows;
 use crate::base::relpath::RelPath;
@@ -17,7 +21,7 @@ use crate::inventory::Progress;
 /// How much of a file decides what it is.
 pub(super) const HEAD_BYTES: usize = 8192;
 /// Files inside files inside files: no further.
-const DEPTH_MAX: usize = 4;
+const DEPTH_MAX: u64 = 4;
 /// What any file may expand to.
 const EXPANDED_BYTES_FREE: u64 = 64 << 20;
 /// What a byte of a file may expand to beyond that.
@@ -32,6 +36,8 @@ const MEMBERS_MAX: u64 = 1_000_000;
 pub(super) struct Inspection {
     /// In the order in which they were found.
     pub(super) matches: Vec<Located>,
+    /// What checks have noted of texts and members.
+    pub(super) noted: Vec<Found>,
     /// The first bytes of the file itself.
     pub(super) head: Vec<u8>,
     /// Bytes looked at, those of members included.
@@ -42,6 +48,8 @@ pub(super) struct Inspection {
     pub(super) decoded: u64,
     /// What could not be looked at.
     pub(super) gaps: Vec<Gap>,
+    /// What their authors say of findings: a line's marker, and the file inside an archive.
+    pub(super) markers: Vec<(Option<String>, Marker)>,
 }
 
 /// A match and where it stands.
@@ -71,16 +79,12 @@ pub(super) struct Gap {
 /// What a [`Gap`] means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GapKind {
-    /// It expands to more than it should.
-    Bomb,
     /// It is encrypted.
     Encrypted,
     /// It is not what it says it is.
     Damaged,
-    /// It lies deeper than is looked.
-    Deep,
-    /// Its place lies outside of the archive.
-    Escaping,
+    /// It is larger than can be looked at where it lies.
+    Large,
 }
 
 /// What the first bytes say.
@@ -106,16 +110,30 @@ pub(super) struct Place {
     pub(super) path: RelPath,
     /// The file inside an archive.
     pub(super) member: Option<String>,
+    /// Its name as it stands there.
+    name: Option<Vec<u8>>,
     /// How many files it lies in.
-    pub(super) depth: usize,
+    pub(super) depth: u64,
+}
+
+/// What everything is looked at with.
+#[derive(Clone, Copy)]
+pub(super) struct Tools<'a> {
+    pub(super) scanner: &'a Scanner,
+    pub(super) checks: &'a Checks<'a>,
+    /// Where to tell how far the work is, and where to look whether to stop.
+    pub(super) progress: &'a Progress,
 }
 
 /// Looks through one file.
 pub(super) struct Inspector<'a> {
-    pub(super) scanner: &'a Scanner,
+    pub(super) tools: Tools<'a>,
     pub(super) scratch: &'a mut Scratch,
-    pub(super) progress: &'a Progress,
     pub(super) out: Inspection,
+    /// The file, as one would type it.
+    shown: &'a str,
+    /// Bytes of the file itself.
+    size_bytes: u64,
     /// Bytes that members have expanded to.
     expanded: u64,
     /// What they may expand to.
@@ -125,17 +143,19 @@ pub(super) struct Inspector<'a> {
 impl<'a> Inspector<'a> {
     /// A file of that many bytes is to be looked through.
     pub(super) fn new(
-        (scanner, scratch, progress): (&'a Scanner, &'a mut Scratch, &'a Progress),
-        size_bytes: u64,
+        tools: Tools<'a>,
+        scratch: &'a mut Scratch,
+        (shown, size_bytes): (&'a str, u64),
     ) -> Self {
         let expanded_max = size_bytes
             .saturating_mul(EXPANDED_RATIO_MAX)
             .saturating_add(EXPANDED_BYTES_FREE)
             .min(EXPANDED_BYTES_MAX.max(size_bytes));
         Self {
-            scanner,
+            tools,
             scratch,
-            progress,
+            shown,
+            size_bytes,
             out: Inspection::default(),
             expanded: 0,
             expanded_max,
@@ -149,13 +169,14 @@ impl<'a> Inspector<'a> {
     /// gap.
     pub(super) fn content(&mut self, mut bytes: Bytes<'_>, place: &Place) -> io::Result<()> {
         let head = head_of(&mut bytes)?;
-        if place.depth == 0 {
-            self.out.head.clone_from(&head);
+        match place.depth {
+            0 => self.out.head.clone_from(&head),
+            _ => self.note_member(place, None, &head),
         }
         let form = form_of(&head);
         if matches!(form, Form::Compressed(_) | Form::Tar | Form::Zip) {
             if place.depth >= DEPTH_MAX {
-                self.gap(place, GapKind::Deep, "it lies in too many archives".into());
+                self.note_bomb(place, &Bomb::Depth(DEPTH_MAX));
                 return Ok(());
             }
             return self.container(form, (bytes, &head), place);
@@ -205,11 +226,10 @@ impl<'a> Inspector<'a> {
         match opened {
             Err(error) if self.is_interrupted() => Err(error),
             Err(error) => {
-                let kind = match archive::is_bomb(&error) {
-                    true => GapKind::Bomb,
-                    false => GapKind::Damaged,
-                };
-                self.gap(place, kind, error.to_string());
+                match archive::bomb_of(&error) {
+                    Some(bomb) => self.note_bomb(place, &bomb),
+                    None => self.gap(place, GapKind::Damaged, error.to_string()),
+                }
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -230,9 +250,7 @@ impl<'a> Inspector<'a> {
         self.out.members += 1;
         match self.out.members <= MEMBERS_MAX {
             true => Ok(()),
-            false => Err(archive::bomb(format!(
-                "it holds more than {MEMBERS_MAX} files"
-            ))),
+            false => Err(archive::bomb(Bomb::Members(MEMBERS_MAX))),
         }
     }
 
@@ -241,10 +259,46 @@ impl<'a> Inspector<'a> {
         self.expanded += bytes;
         match self.expanded <= self.expanded_max {
             true => Ok(()),
-            false => {
-                let most = crate::base::units::bytes(self.expanded_max);
-                Err(archive::bomb(format!("it expands to more than {most}")))
-            }
+            false => Err(archive::bomb(self.too_much())),
+        }
+    }
+
+    /// The bomb that this file is, once it has expanded to what it may.
+    pub(super) fn too_much(&self) -> Bomb {
+        Bomb::Bytes {
+            packed: self.size_bytes,
+            unpacked_min: self.expanded_max,
+        }
+    }
+
+    /// Notes what a member of an archive can do.
+    pub(super) fn note_member(&mut self, place: &Place, link_target: Option<&[u8]>, head: &[u8]) {
+        let noted = self.tools.checks.member(&Member {
+            item: place.item(self.shown),
+            link_target,
+            content: head,
+            is_whole: head.len() < HEAD_BYTES,
+        });
+        self.out.noted.extend(noted);
+    }
+
+    /// Notes that something expands to too much.
+    fn note_bomb(&mut self, place: &Place, bomb: &Bomb) {
+        let noted = self.tools.checks.bomb(&place.item(self.shown), bomb);
+        self.out.noted.extend(noted);
+    }
+
+    /// Notes what deceives in a text that has so many lines before it.
+    pub(super) fn note_text(&mut self, place: &Place, text: &[u8], lines_before: u64) {
+        // What is no character is cut at: everything before it was text.
+        let text = std::str::from_utf8(text).or_else(|error| {
+            let valid = &text[..error.valid_up_to()];
+            std::str::from_utf8(valid)
+        });
+        let text = text.unwrap_or_default();
+        for mut found in self.tools.checks.text(&place.item(self.shown), text) {
+            found.finding.line = found.finding.line.map(|line| line + lines_before);
+            self.out.noted.push(found);
         }
     }
 
@@ -256,21 +310,34 @@ impl<'a> Inspector<'a> {
     /// Counts bytes that were looked at.
     pub(super) fn note_bytes(&mut self, bytes: usize) {
         self.out.bytes += bytes as u64;
-        let done = &self.progress.bytes_done;
+        let done = &self.tools.progress.bytes_done;
         done.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
-        self.progress.interrupted.load(Ordering::Relaxed)
+        self.tools.progress.interrupted.load(Ordering::Relaxed)
     }
 }
 
 impl Place {
+    /// The place as checks see it.
+    fn item<'s>(&'s self, shown: &'s str) -> Item<'s> {
+        Item {
+            shown,
+            member: self.member.as_deref(),
+            path: match &self.name {
+                Some(name) => name,
+                None => self.path.as_bytes(),
+            },
+        }
+    }
+
     /// The file itself.
     pub(super) fn of_file(path: RelPath) -> Self {
         Self {
             path,
             member: None,
+            name: None,
             depth: 0,
         }
     }
@@ -285,6 +352,7 @@ impl Place {
         Self {
             path: RelPath::parse(&name.to_ascii_lowercase()).unwrap_or_else(|_| self.path.clone()),
             member: Some(member),
+            name: (!name.is_empty()).then(|| name.to_vec()),
             depth: self.depth + 1,
         }
     }

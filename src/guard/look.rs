@@ -1,16 +1,20 @@
 //! One entry of a tree, looked at from outside and inside. Knows where an entry is opened; leaves
 //! what is found to others to judge.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::content;
-use super::content::{Bytes, Gap, GapKind, Inspector, Located};
+use super::content::{Bytes, Gap, Inspector, Located, Tools};
+use super::files::Facts;
 use super::found::{Found, Place};
+use super::notes::Item;
 use super::scan::{Scanner, Scratch};
+use super::suppress::{Marked, Marker};
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
-use crate::inventory::{Kind, Progress};
+use crate::inventory::Kind;
 use crate::report::codes;
 
 /// An entry to look at.
@@ -39,32 +43,59 @@ pub(super) struct Seen {
     pub(super) decoded: u64,
     /// Whether some of it could not be looked at.
     pub(super) is_partial: bool,
+    /// The texts in it that have markers.
+    pub(super) marked: Vec<Marked>,
 }
 
 /// Looks at an entry beneath a root.
 pub(super) fn look(
-    (scanner, scratch, progress): (&Scanner, &mut Scratch, &Progress),
-    root: &Root,
-    source: &Source,
+    tools: Tools<'_>,
+    scratch: &mut Scratch,
+    (root, source): (&Root, &Source),
 ) -> Seen {
     let mut seen = Seen::default();
-    if source.kind != Kind::File {
-        return seen;
+    if let Err(error) = look_into((tools, scratch), (root, source), &mut seen) {
+        let place = Place {
+            shown: &source.shown,
+            ..Place::default()
+        };
+        let text = error.to_string();
+        let found = Found::by_code(&codes::FILE_UNREADABLE, &place, text);
+        seen.found.push(found);
+        seen.is_partial = true;
     }
-    let (file, size_bytes) = match open(root, &source.path) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let place = Place {
-                shown: &source.shown,
-                ..Place::default()
-            };
-            let found = Found::by_code(&codes::FILE_UNREADABLE, &place, error.to_string());
-            seen.found.push(found);
-            seen.is_partial = true;
-            return seen;
-        }
+    seen
+}
+
+fn look_into(
+    (tools, scratch): (Tools<'_>, &mut Scratch),
+    (root, source): (&Root, &Source),
+    seen: &mut Seen,
+) -> io::Result<()> {
+    let mut facts = Facts {
+        item: Item {
+            shown: &source.shown,
+            member: None,
+            path: source.path.as_bytes(),
+        },
+        kind: source.kind,
+        mode: 0,
+        link_target: None,
+        content: &[],
+        is_whole: true,
     };
-    let mut inspector = Inspector::new((scanner, scratch, progress), size_bytes);
+    if source.kind != Kind::File {
+        facts.mode = root.stat(&source.path)?.st_mode & 0o7777;
+        let target = (source.kind == Kind::Symlink).then(|| root.read_link(&source.path));
+        let target = target.transpose()?;
+        facts.link_target = target.as_deref();
+        seen.found.extend(tools.checks.entry(&facts));
+        return Ok(());
+    }
+    let (file, metadata) = open(root, &source.path)?;
+    let size_bytes = metadata.len();
+    facts.mode = metadata.permissions().mode() & 0o7777;
+    let mut inspector = Inspector::new(tools, scratch, (&source.shown, size_bytes));
     let lower = RelPath::parse(&source.path.as_bytes().to_ascii_lowercase());
     let place = content::Place::of_file(lower.unwrap_or_else(|_| source.path.clone()));
     let looked = inspector.content(Bytes::File(file), &place);
@@ -73,32 +104,42 @@ pub(super) fn look(
     seen.bytes = inspection.bytes;
     seen.members = inspection.members;
     seen.decoded = inspection.decoded;
+    seen.is_partial = !inspection.gaps.is_empty();
+    facts.content = &inspection.head;
+    facts.is_whole = inspection.head.len() as u64 == size_bytes;
+    seen.found.extend(tools.checks.entry(&facts));
+    seen.found.extend(inspection.noted);
     let matches = inspection.matches.into_iter();
     seen.found
-        .extend(matches.map(|one| found(scanner, source, one)));
+        .extend(matches.map(|one| found(tools.scanner, source, one)));
+    seen.marked = marked(&source.shown, inspection.markers);
     let gaps = inspection.gaps.iter();
-    seen.found
-        .extend(gaps.map(|gap| told(scanner, source, gap)));
-    seen.is_partial = !inspection.gaps.is_empty();
-    if let Err(error) = looked {
-        let place = Place {
-            shown: &source.shown,
-            ..Place::default()
-        };
-        let text = error.to_string();
-        seen.found
-            .push(Found::by_code(&codes::FILE_UNREADABLE, &place, text));
-        seen.is_partial = true;
-    }
-    seen
+    seen.found.extend(gaps.map(|gap| told(source, gap)));
+    looked
 }
 
-/// A regular file and its size; anything else has taken its place since the walk.
-fn open(root: &Root, path: &RelPath) -> io::Result<(File, u64)> {
+/// The markers by the text that they stand in; those of one text follow each other.
+fn marked(shown: &str, markers: Vec<(Option<String>, Marker)>) -> Vec<Marked> {
+    let mut texts: Vec<Marked> = Vec::new();
+    for (member, marker) in markers {
+        match texts.last_mut().filter(|text| text.member == member) {
+            Some(text) => text.markers.push(marker),
+            None => texts.push(Marked {
+                shown: shown.to_owned(),
+                member,
+                markers: vec![marker],
+            }),
+        }
+    }
+    texts
+}
+
+/// A regular file and what is known of it; anything else has taken its place since the walk.
+fn open(root: &Root, path: &RelPath) -> io::Result<(File, Metadata)> {
     let file = File::from(root.open_file(path)?);
     let metadata = file.metadata()?;
     match metadata.is_file() {
-        true => Ok((file, metadata.len())),
+        true => Ok((file, metadata)),
         false => Err(io::Error::other("it is no longer a regular file")),
     }
 }
@@ -120,12 +161,7 @@ fn found(scanner: &Scanner, source: &Source, one: Located) -> Found {
 }
 
 /// What could not be looked at, as a finding.
-fn told(scanner: &Scanner, source: &Source, gap: &Gap) -> Found {
-    let check = match gap.kind {
-        GapKind::Bomb => Some("archive.bomb"),
-        GapKind::Escaping => Some("archive.escaping_member"),
-        GapKind::Encrypted | GapKind::Damaged | GapKind::Deep => None,
-    };
+fn told(source: &Source, gap: &Gap) -> Found {
     let place = Place {
         shown: &source.shown,
         member: gap.member.as_deref(),
@@ -135,8 +171,5 @@ fn told(scanner: &Scanner, source: &Source, gap: &Gap) -> Found {
         Some(member) => format!("`{member}` inside of it: {}", gap.reason),
         None => gap.reason.clone(),
     };
-    match check.and_then(|id| scanner.pack().checks.get(id)) {
-        Some(check) => Found::by_check(check, &place, message),
-        None => Found::by_code(&codes::SCAN_PARTIAL, &place, message),
-    }
+    Found::by_code(&codes::SCAN_PARTIAL, &place, message)
 }

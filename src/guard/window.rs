@@ -10,6 +10,7 @@ use super::compression::Compression;
 use super::content::{Inspector, Located, Place};
 use super::decode;
 use super::scan::Match;
+use super::suppress;
 
 /// How large windows are.
 #[derive(Debug, Clone, Copy)]
@@ -117,12 +118,19 @@ impl<'i, 'a> Windows<'i, 'a> {
         let path = Some(&self.place.path);
         let matches = self
             .inspector
+            .tools
             .scanner
             .scan(text, path, self.inspector.scratch);
         let is_own = |found: &Match| own.contains(&found.value.start);
+        let lines_before = memchr_iter(b'\n', &text[..own.start]).count() as u64;
+        let own_text = &text[own.clone()];
+        if !self.is_binary {
+            let lines_before = self.lines + lines_before;
+            self.inspector.note_text(self.place, own_text, lines_before);
+        }
         let mut seen: Vec<Located> = Vec::new();
         for found in matches.into_iter().filter(is_own) {
-            if self.is_binary && !self.inspector.scanner.is_certain(&found) {
+            if self.is_binary && !self.inspector.tools.scanner.is_certain(&found) {
                 continue;
             }
             seen.push(self.located(text, found));
@@ -130,6 +138,13 @@ impl<'i, 'a> Windows<'i, 'a> {
         let plain = seen.len();
         self.decode((text, &own), &mut seen, plain);
         self.inspector.out.matches.append(&mut seen);
+        let honors_foreign = self.inspector.tools.scanner.honors_foreign();
+        for mut marker in suppress::markers(text, own, honors_foreign) {
+            marker.line += self.lines;
+            marker.covers += self.lines;
+            let member = self.place.member.clone();
+            self.inspector.out.markers.push((member, marker));
+        }
     }
 
     fn located(&self, text: &[u8], mut found: Match) -> Located {
@@ -210,6 +225,7 @@ impl<'i, 'a> Windows<'i, 'a> {
         let path = Some(&self.place.path);
         let matches = self
             .inspector
+            .tools
             .scanner
             .scan(text, path, self.inspector.scratch);
         for found in matches {
@@ -235,7 +251,10 @@ impl<'i, 'a> Windows<'i, 'a> {
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
+    use crate::base::digest::Digest;
     use crate::base::relpath::RelPath;
+    use crate::guard::content::Tools;
+    use crate::guard::files::Checks;
     use crate::guard::rule::Pack;
     use crate::guard::scan::{Scanner, Scratch};
     use crate::inventory::Progress;
@@ -253,13 +272,24 @@ mod tests {
         negatives = ["tok"]
     "#;
 
+    /// A token like no other.
+    fn token(number: usize) -> String {
+        let digest = Digest::of(&number.to_be_bytes()).to_string();
+        format!("tok_{}", &digest[..20])
+    }
+
     /// The places and encodings of what is found through windows of some size.
     fn found(text: &[u8], sizes: Sizes) -> Vec<(u64, u64, String)> {
         let mut pack = Pack::default();
         pack.add(RULE).unwrap();
         let scanner = Scanner::new(pack).unwrap();
         let (mut scratch, progress) = (Scratch::default(), Progress::default());
-        let mut inspector = Inspector::new((&scanner, &mut scratch, &progress), 0);
+        let tools = Tools {
+            scanner: &scanner,
+            checks: &Checks::new(scanner.pack()),
+            progress: &progress,
+        };
+        let mut inspector = Inspector::new(tools, &mut scratch, ("file", 0));
         let place = Place::of_file(RelPath::parse(b"file").unwrap());
         let mut windows = Windows::new(&mut inspector, &place);
         windows.sizes = sizes;
@@ -283,7 +313,7 @@ mod tests {
     fn a_run_longer_than_windows_is_decoded_to_its_end() {
         use base64::Engine;
         use base64::engine::general_purpose::STANDARD_NO_PAD;
-        let lines = (0..400).map(|number| format!("number {number} and tok_{number:020} é\n"));
+        let lines = (0..400).map(|number| format!("number {number} and {} é\n", token(number)));
         let text = STANDARD_NO_PAD.encode(lines.collect::<String>());
         for window_bytes in 1000..1008 {
             let sizes = Sizes {
@@ -300,7 +330,6 @@ mod tests {
     fn windows_of_every_size_find_the_same_at_the_same_places() {
         use base64::Engine;
         use base64::engine::general_purpose::STANDARD;
-        let token = |number: usize| format!("tok_{number:020}");
         let mut text = String::new();
         for number in 0..40 {
             let filler = "ü ".repeat(number * 7 % 31);
@@ -310,7 +339,7 @@ mod tests {
                     "{filler}{} ",
                     STANDARD.encode(format!("say {} now", token(number)))
                 ),
-                _ => format!("{filler}\\x74ok_{number:020}\n"),
+                _ => format!("{filler}\\x74{}\n", &token(number)[1..]),
             };
             text.push_str(&line);
         }
