@@ -172,7 +172,7 @@ impl GuardArgs {
 
     fn check_flags(&self, context: &Context<'_>) -> Result<(), Failure> {
         let leaves_the_terminal = context.global.wants_json() || context.global.output.is_some();
-        if self.show_secrets && (leaves_the_terminal || !context.is_on_terminal()) {
+        if self.show_secrets && (leaves_the_terminal || !context.printer.is_on_terminal()) {
             let text = "`--show-secrets` shows what was found on a terminal and nowhere else";
             let failure = Failure::because(Kind::Usage, text);
             return Err(
