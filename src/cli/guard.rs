@@ -233,6 +233,7 @@ impl GuardArgs {
         }
         if !self.targets().is_empty() {
             refused.extend(stages(context.policy, (operations, pack), &mut section));
+            refused.extend(guard::contradictions(context.policy, pack));
         }
         Ok((refused, section))
     }

@@ -13,6 +13,7 @@ mod docs_in_step;
 mod faults_files;
 mod faults_manifest;
 mod faults_paths;
+mod guard_files;
 mod guard_verdict;
 mod harness;
 mod interrupted;
