@@ -77,7 +77,7 @@ pub struct Context<'a> {
     pub audit_head: Option<AuditHead>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Arc<Progress>,
-    printer: Printer,
+    pub(super) printer: Printer,
     keyring: Result<Keyring, KeyError>,
 }
 
@@ -93,11 +93,6 @@ impl Context<'_> {
     /// Where digest caches are kept.
     pub fn cache_dir(&self) -> PathBuf {
         self.state_dir.join("cache")
-    }
-
-    /// Whether a person at a terminal reads what goes to stdout.
-    pub fn is_on_terminal(&self) -> bool {
-        self.printer.is_on_terminal()
     }
 
     /// Shows progress until the result is dropped.
