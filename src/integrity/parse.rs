@@ -554,7 +554,7 @@ impl RawOptions<'_> {
         if self.exclude.iter().collect::<BTreeSet<_>>().len() < self.exclude.len() {
             return Err(malformed("`options.exclude` has a pattern twice".into()));
         }
-        Globs::compile(&self.exclude)
+        Globs::check(&self.exclude)
             .map_err(|error| malformed(format!("`options.exclude`: {error}")))?;
         let mut exempt = Vec::with_capacity(self.exempt.len());
         for name in &self.exempt {

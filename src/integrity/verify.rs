@@ -110,7 +110,13 @@ pub(super) fn read_verified(
     let (_, mut findings) = check_signature(&parsed, keyring);
     if Verdict::of(&findings) == Verdict::Pass {
         let own = path_within(root, path);
-        findings.extend(check_consistency(&parsed.sealed, own.as_ref(), terms));
+        match compile_excludes(&parsed.sealed) {
+            Ok(excludes) => {
+                let place = (own.as_ref(), &excludes);
+                findings.extend(check_consistency(&parsed.sealed, place, terms));
+            }
+            Err(finding) => findings.push(finding),
+        }
         findings.extend(check_times(&parsed.sealed, terms));
     }
     match Verdict::of(&findings) {
@@ -264,7 +270,11 @@ impl Verification {
             .as_ref()
             .ok()
             .and_then(|located| located.own_path.clone());
-        let findings = at_manifest(check_consistency(sealed, own.as_ref(), request.terms));
+        let excludes = compile_excludes(sealed);
+        let findings = at_manifest(match &excludes {
+            Ok(excludes) => check_consistency(sealed, (own.as_ref(), excludes), request.terms),
+            Err(finding) => vec![finding.clone()],
+        });
         self.section.checks.manifest_consistency = Check::of(&findings);
         self.findings.extend(findings);
 
@@ -276,9 +286,13 @@ impl Verification {
             self.findings
                 .extend(check_output(request, sealed, &located.root)?);
         }
-        let findings = match located {
-            Ok(located) => self.check_files(request, sealed, (&located, &secret))?,
-            Err(finding) => at_manifest(vec![finding]),
+        let findings = match (located, excludes) {
+            (Ok(located), Ok(excludes)) => {
+                self.check_files(request, (sealed, &excludes), (&located, &secret))?
+            }
+            (Err(finding), _) => at_manifest(vec![finding]),
+            // Told of before; without them nothing can be said of the files.
+            (_, Err(_)) => return Ok(()),
         };
         self.section.checks.file_integrity = Check::of(&findings);
         self.findings.extend(findings);
@@ -288,7 +302,7 @@ impl Verification {
     fn check_files(
         &mut self,
         request: &Request<'_>,
-        sealed: &Sealed,
+        (sealed, excludes): (&Sealed, &Globs),
         (located, secret): (&Located, &Secret),
     ) -> Result<Vec<Finding>, VerifyError> {
         let options = &sealed.manifest.options;
@@ -296,8 +310,6 @@ impl Verification {
         exempt.extend(located.own_path.clone());
         let root = shown(&located.root);
         self.section.root = Some(root.clone());
-        // Compiled once before, when the manifest was parsed.
-        let excludes = Globs::compile(&options.exclude).unwrap_or_default();
         let expected = match request.only {
             None => Cow::Borrowed(&sealed.manifest.inventory),
             Some(only) => Cow::Owned(sealed.manifest.inventory.filtered(only)),
@@ -305,7 +317,7 @@ impl Verification {
         let taken = tree::take(
             &inventory::Request {
                 root: &located.root,
-                excludes: &excludes,
+                excludes,
                 exempt: &exempt,
                 expected: Some(&expected),
                 progress: request.progress,
@@ -394,6 +406,12 @@ fn check_signature(
     }
     findings.extend(weakness(&secret));
     (Some(secret), findings)
+}
+
+/// The globs of an authentic manifest: compiling is dear, so that a stranger's are only read.
+fn compile_excludes(sealed: &Sealed) -> Result<Globs, Finding> {
+    Globs::compile(&sealed.manifest.options.exclude)
+        .map_err(|error| Finding::new(&codes::MANIFEST_MALFORMED, error.to_string()))
 }
 
 /// Keeps of a walk what was asked for, and says that it is a part.
