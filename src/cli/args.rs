@@ -1,10 +1,12 @@
 //! The command line: every flag and its help text.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{audit, sign, tool, verify};
+use crate::base::files;
+use crate::integrity;
 
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
 #[derive(Debug, Parser)]
@@ -19,6 +21,52 @@ pub struct Cli {
     /// The verb.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Whether the report would go where something stands that the command reads, or keeps.
+    pub fn replaces_what_it_reads(&self) -> bool {
+        let Some(output) = &self.global.output else {
+            return false;
+        };
+        let mut read: Vec<&PathBuf> = self.global.config.iter().collect();
+        match &self.command {
+            Command::Verify(verify) => {
+                let is_found = |directory| {
+                    output
+                        .file_name()
+                        .is_some_and(|name| name == sign::MANIFEST_NAME)
+                        && integrity::path_within(directory, output).is_some()
+                };
+                if verify.all.as_deref().is_some_and(is_found) {
+                    return true;
+                }
+                read.extend(verify.manifest.iter().chain(&verify.state));
+                read.extend(&verify.key.key_file);
+            }
+            Command::Audit(audit) => {
+                read.extend(audit.manifests());
+                read.extend(audit.key().and_then(|key| key.key_file.as_ref()));
+            }
+            // Neither replaces what is no manifest, and what a tool prints is not a report.
+            Command::Sign(_) | Command::Tool(_) => return false,
+        }
+        let output = place(output);
+        output.is_some() && read.into_iter().any(|read| place(read) == output)
+    }
+}
+
+/// Where a file is, or would be, links followed.
+fn place(path: &Path) -> Option<PathBuf> {
+    let there = path.canonicalize().ok();
+    there.or_else(|| {
+        Some(
+            files::parent_of(path)
+                .canonicalize()
+                .ok()?
+                .join(path.file_name()?),
+        )
+    })
 }
 
 /// The verbs.
@@ -65,7 +113,12 @@ pub struct Global {
     )]
     pub format: Option<Format>,
     /// Put the report on stdout as JSON (the same as `--format json`)
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        conflicts_with = "format",
+        help_heading = "Global options"
+    )]
     pub json: bool,
     /// Say more; twice for everything
     #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]

@@ -12,7 +12,6 @@ use super::args::{Cli, Command, Global, KeyArgs};
 use super::failure::{Failure, Kind};
 use super::record::Recorder;
 use super::render::{Printer, ProgressBar, Stream};
-use super::sign::MANIFEST_NAME;
 use super::{env, exit, keys};
 use crate::base::clock::{self, Timestamp};
 use crate::base::files;
@@ -181,8 +180,8 @@ pub(super) fn run(cli: &Cli) -> u8 {
         );
         return run.end(Err(failure.with_hint("leave one of them out")), None);
     }
-    if replaces_what_it_reads(cli) {
-        let text = "`--output` would put the report in a manifest's place";
+    if cli.replaces_what_it_reads() {
+        let text = "`--output` would put the report in the place of what this command reads";
         let failure = Failure::because(Kind::Usage, text).with_hint("write the report elsewhere");
         return run.end(Err(failure.keeping_output()), None);
     }
@@ -197,30 +196,6 @@ pub(super) fn run(cli: &Cli) -> u8 {
         }
         Err(failure) => run.end(Err(failure), None),
     }
-}
-
-/// Whether the report would go where one of the manifests stands that are to be verified.
-fn replaces_what_it_reads(cli: &Cli) -> bool {
-    let Some(output) = &cli.global.output else {
-        return false;
-    };
-    let real = |path: &Path| path.canonicalize().ok();
-    let manifests = match &cli.command {
-        Command::Verify(arguments) => match &arguments.all {
-            Some(directory) => {
-                return output.file_name().is_some_and(|name| name == MANIFEST_NAME)
-                    && crate::integrity::path_within(directory, output).is_some();
-            }
-            None => &arguments.manifest[..],
-        },
-        Command::Audit(arguments) => arguments.manifests(),
-        Command::Sign(_) | Command::Tool(_) => &[],
-    };
-    real(output).is_some_and(|output| {
-        manifests
-            .iter()
-            .any(|manifest| real(manifest).as_ref() == Some(&output))
-    })
 }
 
 /// The verb between its two audit records.

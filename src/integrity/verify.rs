@@ -24,8 +24,8 @@ pub struct Request<'a> {
     pub manifest: &'a Path,
     /// The tree; `None`: where the signed manifest says.
     pub input_dir: Option<&'a Path>,
-    /// Where the report will go; refused where it would overwrite what was signed.
-    pub output: Option<&'a Path>,
+    /// What will be written; refused where it would overwrite what was signed.
+    pub outputs: &'a [&'a Path],
     /// Keys, with the ones that were revoked.
     pub keyring: &'a Keyring,
     /// What else must hold.
@@ -283,8 +283,10 @@ impl Verification {
         self.findings.extend(findings);
 
         if let Ok(located) = &located {
-            self.findings
-                .extend(check_output(request, sealed, &located.root)?);
+            for output in request.outputs {
+                let findings = check_output(output, &sealed.manifest, &located.root)?;
+                self.findings.extend(findings);
+            }
         }
         let findings = match (located, excludes) {
             (Ok(located), Ok(excludes)) => {
@@ -425,19 +427,15 @@ fn narrow(taken: &mut inventory::Taken, only: &Globs) -> Finding {
     Finding::new(&codes::SCOPE_PARTIAL, text)
 }
 
-/// Refuses to overwrite a signed file, and warns of a report that will not be known to the tree.
+/// Refuses to overwrite a signed file, and warns of one that will not be known to the tree.
 fn check_output(
-    request: &Request<'_>,
-    sealed: &Sealed,
+    output: &Path,
+    manifest: &Manifest,
     root: &Path,
 ) -> Result<Option<Finding>, VerifyError> {
-    let Some(output) = request.output else {
-        return Ok(None);
-    };
     let Some(path) = path_within(root, output) else {
         return Ok(None);
     };
-    let manifest = &sealed.manifest;
     if manifest.inventory.get(&path).is_some() {
         return Err(VerifyError::OutputListed(shown(output)));
     }
@@ -446,7 +444,7 @@ fn check_output(
         .exempt
         .iter()
         .any(|exempt| path.is_within(exempt));
-    let text = "the report lies inside the signed tree, which does not exempt it";
+    let text = "it lies inside the signed tree, which does not exempt it";
     Ok((!known).then(|| Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output))))
 }
 
