@@ -70,7 +70,11 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         .map(PathBuf::from)
         // What is not an answer of this verb must not be replaced by a report, and what is named
         // twice is more than the report's place.
-        .filter(|output| reports && arguments.iter().filter(|word| *word == output).count() < 2);
+        .filter(|output| {
+            !output.as_os_str().is_empty()
+                && reports
+                && arguments.iter().filter(|word| *word == output).count() < 2
+        });
     (verb, global)
 }
 

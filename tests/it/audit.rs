@@ -509,6 +509,26 @@ fn run_limited(place: &Place, blocks: u64, arguments: &[&str]) -> Ran {
 }
 
 #[test]
+fn a_full_disk_leaves_no_half_of_a_key() {
+    let place = Place::new();
+    let generate = ["tool", "keys", "generate", "-o", "key"];
+    let ran = run_limited(&place, 0, &generate);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        !place.at("key").exists() && !ran.stderr.contains("hint"),
+        "{ran:?}"
+    );
+    assert_eq!(place.run(generate).code, 0);
+    let key = place.read("key");
+    let ran = place.run(generate);
+    assert!(
+        ran.code == 2 && ran.stderr.contains("never overwritten"),
+        "{ran:?}"
+    );
+    assert_eq!(place.read("key"), key);
+}
+
+#[test]
 fn a_full_disk_refuses_the_command_and_is_never_tampering() {
     let place = Place::new();
     place.write("tree/a.txt", "a\n");
