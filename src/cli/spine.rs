@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
+use super::audit::read_failure;
 use super::failure::{Failure, Kind};
 use super::record::Recorder;
 use super::render::{Printer, ProgressBar, Stream};
 use super::{env, exit, keys};
+use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
-use crate::base::files;
+use crate::base::files::{self, FileError};
 use crate::inventory::Progress;
 use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
 use crate::report::{
@@ -94,6 +96,12 @@ impl Context<'_> {
     /// Shows progress until the result is dropped.
     pub fn show_progress(&self) -> Option<ProgressBar> {
         ProgressBar::start(self.progress, &self.printer)
+    }
+
+    /// Says something beside data that is written when the verb has returned.
+    pub fn later_note(&self) -> impl Fn(&str) + 'static {
+        let printer = self.printer;
+        move |text| printer.note(text)
     }
 
     /// Says something beside the report.
@@ -523,8 +531,12 @@ impl<'a> Run<'a> {
             .as_deref()
             .filter(|_| !self.global.output_is_stdout())
         {
-            Some(path) => files::write_atomic(path, 0o644, write)
-                .map_err(|error| Failure::new(Kind::Output, error)),
+            Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| {
+                match error.source.downcast::<ReadError>() {
+                    Ok(unread) => read_failure(unread),
+                    Err(source) => Failure::new(Kind::Output, FileError { source, ..error }),
+                }
+            }),
             None => self.printer.data(write).map_err(output_failure("stdout")),
         }
     }
@@ -658,5 +670,11 @@ fn write_json(mut out: &mut dyn Write, envelope: &impl serde::Serialize) -> io::
 }
 
 fn output_failure(place: &'static str) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
+    move |error| match error.downcast::<ReadError>() {
+        // What was to be written could not be had.
+        Ok(unread @ (ReadError::File(_) | ReadError::Interrupted)) => read_failure(unread),
+        Ok(ReadError::Write(error)) | Err(error) => {
+            Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
+        }
+    }
 }
