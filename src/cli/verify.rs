@@ -168,7 +168,13 @@ impl VerifyArgs {
             all.push(verify::verify(&request).map_err(failure)?);
         }
         let raised = self.state.as_ref().map(|path| raise(path, &all));
+        let is_vacuous =
+            !self.only.is_empty() && all.iter().all(|one| one.section.counters.checked == 0);
         let mut report = report(all, unlisted);
+        if is_vacuous && !self.allow_empty && report.verdict == Verdict::Pass {
+            let text = format!("nothing matches `{}`", self.only.join("`, `"));
+            report.add(vec![Finding::new(&codes::SCOPE_EMPTY, text)]);
+        }
         if let Some(Err(failure)) = raised {
             report.add(failure.findings);
         }

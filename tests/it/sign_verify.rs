@@ -418,6 +418,26 @@ fn only_part_of_a_tree_is_never_plainly_valid() {
 }
 
 #[test]
+fn a_part_of_which_there_is_nothing_is_no_good_answer() {
+    let place = signed();
+    let only = |pattern| ["verify", "--manifest", MANIFEST, "--only", pattern];
+    answer(
+        &place,
+        only("typo*"),
+        (2, &["scope.empty", "scope.partial"]),
+    );
+    let both = only("typo*").into_iter().chain(["--only", "sub"]);
+    answer(&place, both, (0, &["scope.partial"]));
+    // Where something is there that was not signed, that is the answer.
+    place.write("tree/typo", "");
+    answer(
+        &place,
+        only("typo*"),
+        (1, &["file.unlisted", "scope.partial"]),
+    );
+}
+
+#[test]
 fn all_verifies_every_manifest_below() {
     let place = Place::new();
     for name in ["one", "two/deeper", ".hidden"] {
