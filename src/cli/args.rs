@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, sign, tool, verify};
-use crate::base::files;
-use crate::integrity;
+use super::{audit, guard, sign, tool, verify};
+use crate::base::{files, naming};
 
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
 #[derive(Debug, Parser)]
@@ -36,7 +35,7 @@ impl Cli {
                     output
                         .file_name()
                         .is_some_and(|name| name == sign::MANIFEST_NAME)
-                        && integrity::path_within(directory, output).is_some()
+                        && naming::path_within(directory, output).is_some()
                 };
                 if verify.all.as_deref().is_some_and(is_found) {
                     return true;
@@ -47,6 +46,10 @@ impl Cli {
             Command::Audit(audit) => {
                 read.extend(audit.manifests());
                 read.extend(audit.key().and_then(|key| key.key_file.as_ref()));
+            }
+            Command::Guard(guard) => {
+                read.extend(guard.rules.iter().chain(&guard.baseline));
+                read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
             }
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
@@ -76,6 +79,8 @@ pub enum Command {
     Sign(sign::SignArgs),
     /// Prove a tree intact against its signed manifest
     Verify(verify::VerifyArgs),
+    /// Find secrets, suspicious files, unauthorized operations and configuration violations
+    Guard(guard::GuardArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages

@@ -7,10 +7,13 @@ pub mod audit;
 pub mod env;
 pub mod exit;
 pub mod failure;
+pub mod guard;
+pub mod guard_report;
 mod keys;
 mod record;
 pub mod reference;
 mod render;
+pub mod rules;
 pub mod sign;
 mod spine;
 pub mod tool;
@@ -61,7 +64,8 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         None => (String::new(), matches),
     };
     let action = matches.subcommand_name();
-    let reports = verb == "verify" || (verb == "audit" && action == Some("verify"));
+    let reports =
+        verb == "verify" || verb == "guard" || (verb == "audit" && action == Some("verify"));
     let mut global = Global::from_arg_matches(&matches).unwrap_or_default();
     // The parser stops at what it does not know, so what stands behind that is looked for here.
     global.json |= arguments.iter().any(|word| word == "--json")

@@ -5,7 +5,7 @@ use clap::{Arg, Command, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{env, exit, sign, verify};
+use super::{env, exit, guard_report, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, integrity, policy};
 
@@ -20,6 +20,8 @@ pub enum Schema {
     ReportSign,
     /// The report of `agp verify`
     ReportVerify,
+    /// The report of `agp guard`
+    ReportGuard,
     /// The report of `agp audit verify`
     ReportAudit,
 }
@@ -32,6 +34,7 @@ impl Schema {
             Self::Manifest => integrity::schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
+            Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
         }
     }

@@ -12,10 +12,11 @@ use super::failure::{Failure, Kind};
 use super::spine::{Context, Done};
 use super::{env, spine};
 use crate::base::clock::Timestamp;
+use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::base::units;
 use crate::integrity::sign::{self, Request, SignError, Signed, Terms};
-use crate::integrity::{self, SequenceState, Summary, verify};
+use crate::integrity::{SequenceState, Summary, verify};
 use crate::report::{Finding, Report, codes};
 use crate::seal::Keyring;
 
@@ -211,10 +212,10 @@ impl SignArgs {
     fn terms(&self, context: &Context<'_>, root: &Path) -> Result<Terms, Failure> {
         let policy = &context.policy.policy.integrity;
         let mut exempt = self.exempt.clone();
-        exempt.extend(integrity::path_within(root, &context.state_dir));
+        exempt.extend(naming::path_within(root, &context.state_dir));
         // By its own name, and by what that leads to.
         let real = context.state_dir.canonicalize().ok();
-        exempt.extend(real.and_then(|real| integrity::path_within(root, &real)));
+        exempt.extend(real.and_then(|real| naming::path_within(root, &real)));
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
@@ -318,8 +319,8 @@ fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
         summary.files += manifest.summary.file_count;
         summary.size_bytes += manifest.summary.total_size_bytes;
         manifests.push(SignedManifest {
-            manifest: output.as_deref().map_or("-".into(), integrity::shown),
-            root: integrity::shown(root),
+            manifest: output.as_deref().map_or("-".into(), naming::shown),
+            root: naming::shown(root),
             subject: manifest.subject.clone(),
             sequence: manifest.sequence,
             key_id: signature.key_id.to_string(),

@@ -17,6 +17,7 @@ use super::{env, exit, keys};
 use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
+use crate::base::naming;
 use crate::inventory::Progress;
 use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
 use crate::report::{
@@ -91,6 +92,11 @@ impl Context<'_> {
     /// Where digest caches are kept.
     pub fn cache_dir(&self) -> PathBuf {
         self.state_dir.join("cache")
+    }
+
+    /// Whether a person at a terminal reads what goes to stdout.
+    pub fn is_on_terminal(&self) -> bool {
+        self.printer.is_on_terminal()
     }
 
     /// Shows progress until the result is dropped.
@@ -178,6 +184,12 @@ pub(super) fn run(cli: &Cli) -> u8 {
             changes: false,
             reports_to_output: true,
         },
+        Command::Guard(_) => Conduct {
+            name: "guard",
+            event: "guard.evaluate",
+            changes: false,
+            reports_to_output: true,
+        },
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
@@ -258,6 +270,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     let mut result = match &cli.command {
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
+        Command::Guard(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
@@ -309,6 +322,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
     match command {
         Command::Sign(arguments) => &arguments.key,
         Command::Verify(arguments) => &arguments.key,
+        Command::Guard(arguments) => &arguments.key,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Tool(_) => &NONE,
     }
@@ -396,7 +410,7 @@ fn recorder(
     {
         // The log would make an intact tree look changed, or change it. A policy that merely lies
         // there cannot insist; one that was named can.
-        let manifest = crate::integrity::shown(&manifest);
+        let manifest = naming::shown(&manifest);
         return match policy.source {
             Source::Named(_) => Err(Failure::because(
                 Kind::Audit,

@@ -11,7 +11,7 @@ use super::failure::{Failure, Kind};
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
 use crate::base::relpath::RelPath;
-use crate::base::{files, units};
+use crate::base::{files, naming, units};
 use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
 use crate::integrity::{self, Checks, Counters, Section, SequenceState};
 use crate::inventory::{self, Globs, Kind as EntryKind, Progress, TakeError};
@@ -105,7 +105,7 @@ impl VerifyArgs {
         // One that is there mostly lies elsewhere, and then no manifest needs to be read for it.
         let is_near = |manifest: &Path| {
             let root = input_dir.unwrap_or_else(|| files::parent_of(manifest));
-            integrity::path_within(root, path).is_some()
+            naming::path_within(root, path).is_some()
         };
         // Manifests that cannot be listed are told of when they are to be verified.
         let (manifests, _) = self.manifests(&Progress::default()).unwrap_or_default();
@@ -216,11 +216,10 @@ fn find_manifests(
     let found: Vec<PathBuf> = found
         .map(|(path, _)| directory.join(path.as_path()))
         .collect();
-    let mut findings = integrity::problem_findings(&listing.problems, &integrity::shown(directory));
+    let mut findings = integrity::problem_findings(&listing.problems, &naming::shown(directory));
     if found.is_empty() {
         let text = format!("no `{MANIFEST_NAME}` below the directory");
-        let finding =
-            Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(integrity::shown(directory));
+        let finding = Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(naming::shown(directory));
         findings.insert(0, finding);
         return Err(Failure::of_all(Kind::Input, findings));
     }

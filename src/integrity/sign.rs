@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::checks::compare;
-use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
+use super::tree::{self, digest_of, problem_findings};
 use super::verify::{self, read_authentic, read_verified, weakness};
 use super::{AbsolutePaths, Counters, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
+use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::{self, RelPath};
 use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError, Taken};
 use crate::report::{AuditHead, Finding, Resource, codes};

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::Verdict;
 use super::codes::Code;
+use super::detail::Detail;
 use crate::base::severity::Severity;
 
 /// One finding. Ordered by path, place and code, so that reports are deterministic.
@@ -25,6 +27,12 @@ pub struct Finding {
     pub message: String,
     /// What to do about it; null where the message says it.
     pub hint: Option<String>,
+    /// What it makes of the answer: its code's, unless a policy decides.
+    #[serde(skip)]
+    pub verdict: Verdict,
+    /// What a scan knows besides; only findings of `guard` have it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<Detail>>,
 }
 
 fn code_identifier<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
@@ -44,6 +52,8 @@ impl Finding {
             column,
             message: message.into(),
             hint,
+            verdict: code.verdict,
+            detail: None,
         }
     }
 
@@ -59,13 +69,19 @@ impl Finding {
         self
     }
 
+    /// The same with what a scan knows besides.
+    pub fn with_detail(mut self, detail: Detail) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+
     /// The same with another hint than its code's.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    fn rank(&self) -> (&Option<String>, &Option<u64>, &Option<u64>, &str, &str) {
+    fn rank(&self) -> impl Ord {
         (
             &self.path,
             &self.line,

@@ -1,0 +1,223 @@
+//! The way of a scan: targets, files, texts, findings, answer. Knows no rule and no format.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::baseline::BaselineError;
+use super::content::Tools;
+use super::files::Checks;
+use super::fingerprint::SaltOrigin;
+use super::found::{Found, Place};
+use super::judge::{Accepted, Gathered, Terms, judge};
+use super::look::{Seen, Source, look};
+use super::redact::Redactor;
+use super::rule::LoadError;
+use super::scan::{Scanner, Scratch};
+use crate::base::beneath::Root;
+use crate::base::files::parent_of;
+use crate::base::naming::{below, path_within, shown};
+use crate::base::relpath::RelPath;
+use crate::base::units::printable;
+use crate::inventory::{self, Globs, Listing, Progress, TakeError};
+use crate::policy::Policy;
+use crate::report::{Finding, codes};
+
+/// What is to be looked at, and how.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Files and directories, as the user named them.
+    pub targets: &'a [PathBuf],
+    /// What is scanned for and what is let through.
+    pub policy: &'a Policy,
+    /// The rules, ready.
+    pub scanner: &'a Scanner,
+    /// Where to tell how far the work is, and where to look whether to stop.
+    pub progress: &'a Progress,
+    /// Where state is kept: never scanned.
+    pub state_dir: &'a Path,
+    /// What is made of what is found.
+    pub terms: Terms<'a>,
+    /// What is known without a scan, such as operations that are refused: nothing accepts it.
+    pub refused: &'a [Found],
+}
+
+/// What was looked at.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Coverage {
+    /// Files looked into.
+    pub files: u64,
+    /// Bytes of them and of what they hold.
+    pub bytes: u64,
+    /// Files found inside archives.
+    pub members: u64,
+    /// Encoded texts that were decoded.
+    pub decoded: u64,
+    /// Files that could not be looked into, or not entirely.
+    pub partial: u64,
+    /// Entries that `policy_guard.exclude` left out; what lies below an excluded folder is not counted.
+    pub excluded: u64,
+    /// The first thousand of them of each target.
+    pub excluded_first: Vec<String>,
+    /// The state directory and the baseline, where they lie in a target.
+    pub exempt: Vec<String>,
+}
+
+/// What a scan found out.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Sorted by place.
+    pub findings: Vec<Finding>,
+    /// What was looked at.
+    pub coverage: Coverage,
+    /// What is accepted.
+    pub accepted: Accepted,
+    /// What knows every value that was found.
+    pub redactor: Redactor,
+    /// Where the salt of the fingerprints comes from.
+    pub salt: SaltOrigin,
+    /// The text of the baseline, where it is to be written.
+    pub baseline: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// Rules that cannot be used.
+    #[error("cannot use the rules")]
+    Rules(#[source] LoadError),
+    /// A target that cannot be listed.
+    #[error(transparent)]
+    Take(#[from] TakeError),
+    /// A pattern of the policy.
+    #[error("cannot use `policy_guard.exclude`")]
+    Exclude(#[source] inventory::GlobError),
+    /// The baseline's salt.
+    #[error("cannot use the baseline `{}`", printable(&path.to_string_lossy()))]
+    Baseline {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: BaselineError,
+    },
+    /// A working directory that is gone.
+    #[error("cannot tell the working directory")]
+    WorkingDirectory(#[source] io::Error),
+    /// A system without random numbers.
+    #[error("cannot make a salt for fingerprints")]
+    Random(#[source] getrandom::Error),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Looks at all targets.
+///
+/// # Errors
+/// What keeps the whole from being answered; trouble with one file is a finding.
+pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
+    let excludes =
+        Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
+    let mut gathered = Gathered::default();
+    let tools = Tools {
+        scanner: request.scanner,
+        checks: &Checks::new(request.scanner.pack()),
+        progress: request.progress,
+    };
+    for target in request.targets {
+        let (root, sources) = sources(request, (target, &excludes), &mut gathered.coverage)?;
+        let total = sources.len() as u64;
+        let progress = request.progress;
+        progress.files_total.fetch_add(total, Ordering::Relaxed);
+        let looked: Vec<Seen> = sources
+            .par_iter()
+            .map_init(Scratch::default, |scratch, source| {
+                let seen = look(tools, scratch, (&root, source));
+                progress.files_done.fetch_add(1, Ordering::Relaxed);
+                seen
+            })
+            .collect();
+        if progress.interrupted.load(Ordering::Relaxed) {
+            return Err(GuardError::Interrupted);
+        }
+        for seen in looked {
+            gathered.coverage.add(&seen);
+            gathered.found.extend(seen.found);
+            gathered.marked.extend(seen.marked);
+        }
+    }
+    let coverage = &gathered.coverage;
+    if !request.targets.is_empty() && coverage.files + coverage.partial == 0 {
+        let text = "no file was there to look at";
+        let nothing = Found::by_code(&codes::SCAN_EMPTY, &Place::default(), text);
+        gathered.refused.push(nothing);
+    }
+    gathered.refused.extend(request.refused.iter().cloned());
+    let targets: Vec<&Path> = request.targets.iter().map(PathBuf::as_path).collect();
+    judge(gathered, (&request.terms, request.scanner.pack()), &targets)
+}
+
+/// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
+/// folder that a single file lies in.
+fn sources(
+    request: &Request<'_>,
+    (target, excludes): (&Path, &Globs),
+    coverage: &mut Coverage,
+) -> Result<(Root, Vec<Source>), GuardError> {
+    let failed = |source| {
+        let path = target.to_owned();
+        GuardError::Take(TakeError::Open { path, source })
+    };
+    let shown = shown(target);
+    let kind = target.metadata().map_err(failed)?.file_type();
+    if !kind.is_dir() {
+        let name = target.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
+        let root = Root::open(parent_of(target)).map_err(failed)?;
+        let kind = inventory::Kind::of(kind);
+        return Ok((root, vec![Source { shown, path, kind }]));
+    }
+    let baseline = request.terms.baseline.map(|used| used.path);
+    let own = [Some(request.state_dir), baseline].into_iter().flatten();
+    let exempt: Vec<RelPath> = own.filter_map(|path| path_within(target, path)).collect();
+    let listing = inventory::list(&inventory::Request {
+        root: target,
+        excludes,
+        exempt: &exempt,
+        expected: None,
+        progress: request.progress,
+    })?;
+    coverage.skip(&shown, &listing);
+    let sources = listing.names.into_iter().map(|(path, kind)| Source {
+        shown: below(&shown, &path),
+        path,
+        kind,
+    });
+    Ok((Root::open(target).map_err(failed)?, sources.collect()))
+}
+
+impl Coverage {
+    fn add(&mut self, seen: &Seen) {
+        self.files += u64::from(seen.is_read);
+        self.bytes += seen.bytes;
+        self.members += seen.members;
+        self.decoded += seen.decoded;
+        self.partial += u64::from(seen.is_partial);
+    }
+
+    fn skip(&mut self, root: &str, listing: &Listing) {
+        let skipped = &listing.skipped;
+        self.excluded += skipped.excluded;
+        let named = |path: &RelPath| below(root, path);
+        self.excluded_first
+            .extend(skipped.excluded_first.iter().map(named));
+        self.exempt.extend(skipped.exempted.iter().map(named));
+    }
+}

@@ -1,0 +1,490 @@
+//! One text against all rules: keywords in one pass, patterns on windows around them, filters,
+//! then the most specific of what overlaps. Knows no file and no encoding.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use memchr::{memchr_iter, memrchr};
+use regex_automata::meta;
+use regex_automata::{Anchored, Input};
+
+use super::assign;
+use super::filter::{self, Kind, Setting, Weight};
+use super::rule::{Behind, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule};
+use crate::base::relpath::RelPath;
+use crate::base::severity::Severity;
+use crate::report::{Category, Confidence};
+
+/// So many bytes are worth making the quicker automaton for.
+const BYTES_MANY: u64 = 4 << 20;
+/// How much of a name may stand before and behind a keyword in it.
+const NAME_BYTES_MAX: usize = 40;
+/// The family whose rules yield to those of any provider.
+const GENERIC_FAMILY: &str = "generic";
+
+/// All rules, ready to look at texts.
+#[derive(Debug)]
+pub struct Scanner {
+    pack: Pack,
+    /// Quickly made.
+    keywords: AhoCorasick,
+    /// Slowly made and quicker at work: for those who have much to look at.
+    keywords_at_length: OnceLock<Option<AhoCorasick>>,
+    /// Bytes looked at.
+    bytes: AtomicU64,
+    /// For each keyword the rules that want it.
+    wanted_by: Vec<Vec<usize>>,
+    /// Rules that want none: those that a policy makes.
+    unkeyed: Vec<usize>,
+    honors_foreign: bool,
+}
+
+/// What a thread keeps between texts.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// For each rule the windows of the text at hand; for one with a lead the keywords themselves.
+    windows: Vec<Vec<Range<usize>>>,
+    touched: Vec<usize>,
+    /// The part of a long text that is in memory.
+    pub(super) window: Vec<u8>,
+}
+
+/// Something that a rule found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Which rule, by its place in the pack.
+    pub rule: usize,
+    /// The value, within the text.
+    pub value: Range<usize>,
+    /// How bad it is: the rule's word, or milder where a checksum does not hold.
+    pub severity: Severity,
+    /// How sure it is: the rule's word, or less.
+    pub confidence: Confidence,
+    /// The line where the value begins, from 1.
+    pub line: u64,
+    /// The column where it begins, in characters, from 1.
+    pub column: u64,
+    /// The line where it ends.
+    pub end_line: u64,
+}
+
+impl Scanner {
+    /// Makes a scanner of rules. Keywords are few thousands of bytes, so that this cannot fail for
+    /// want of room.
+    ///
+    /// # Errors
+    /// More keywords than the automaton holds.
+    pub fn new(pack: Pack) -> Result<Self, aho_corasick::BuildError> {
+        let mut wanted_by: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (number, rule) in pack.rules.iter().enumerate() {
+            for keyword in &rule.keywords {
+                wanted_by.entry(keyword).or_default().push(number);
+            }
+        }
+        let keywords = automaton(AhoCorasickKind::ContiguousNFA, wanted_by.keys())?;
+        let wanted_by = wanted_by.into_values().collect();
+        let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
+        let numbers = 0..pack.rules.len();
+        let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));
+        Ok(Self {
+            unkeyed: unkeyed.collect(),
+            pack,
+            keywords,
+            keywords_at_length: OnceLock::new(),
+            bytes: AtomicU64::new(0),
+            wanted_by,
+            honors_foreign: false,
+        })
+    }
+
+    /// The same, reading the markers of other scanners too, or not.
+    pub fn honoring_foreign(mut self, honors_foreign: bool) -> Self {
+        self.honors_foreign = honors_foreign;
+        self
+    }
+
+    /// Whether the markers of other scanners count.
+    pub fn honors_foreign(&self) -> bool {
+        self.honors_foreign
+    }
+
+    /// The rules.
+    pub fn pack(&self) -> &Pack {
+        &self.pack
+    }
+
+    /// What the rules find in a text that stands at a path, sorted by place; `path` decides which
+    /// rules look.
+    pub fn scan(&self, text: &[u8], path: Option<&RelPath>, scratch: &mut Scratch) -> Vec<Match> {
+        self.mark(text, scratch);
+        let mut matches = Vec::new();
+        scratch.touched.sort_unstable();
+        for number in scratch.touched.drain(..) {
+            let windows = &mut scratch.windows[number];
+            let rule = &self.pack.rules[number];
+            if looks_at(rule, path) {
+                for window in windows.iter() {
+                    search(text, (number, rule), window.clone(), &mut matches);
+                }
+            }
+            windows.clear();
+        }
+        matches.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
+        place(text, &mut matches);
+        self.keep_accompanied(&mut matches);
+        self.keep_specific(matches)
+    }
+
+    /// Whether a match is as good as certain whatever stands around it.
+    pub(super) fn is_certain(&self, found: &Match) -> bool {
+        found.confidence == Confidence::High
+    }
+
+    /// The automaton that suits how much there is to look at; all of them find the same.
+    fn keywords(&self, text: &[u8]) -> &AhoCorasick {
+        let bytes = text.len() as u64;
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) < BYTES_MANY {
+            return &self.keywords;
+        }
+        let quick = self.keywords_at_length.get_or_init(|| {
+            let all: BTreeSet<&str> = self.pack.rules.iter().flat_map(Rule::keywords).collect();
+            automaton(AhoCorasickKind::DFA, all).ok()
+        });
+        quick.as_ref().unwrap_or(&self.keywords)
+    }
+
+    /// Notes for each rule where to look.
+    fn mark(&self, text: &[u8], scratch: &mut Scratch) {
+        scratch.windows.resize(self.pack.rules.len(), Vec::new());
+        for number in &self.unkeyed {
+            scratch.windows[*number].push(0..text.len());
+            scratch.touched.push(*number);
+        }
+        for hit in self.keywords(text).find_overlapping_iter(text) {
+            for number in &self.wanted_by[hit.pattern().as_usize()] {
+                let rule = &self.pack.rules[*number];
+                let reach = rule.reach_bytes;
+                if rule.lead.is_some() {
+                    let hits = &mut scratch.windows[*number];
+                    if hits.is_empty() {
+                        scratch.touched.push(*number);
+                    }
+                    hits.push(hit.range());
+                    continue;
+                }
+                let start = hit.start().saturating_sub(REACH_BEFORE_BYTES);
+                let end = hit.end().saturating_add(reach).min(text.len());
+                let windows = &mut scratch.windows[*number];
+                match windows.last_mut() {
+                    Some(last) if last.end >= start => {
+                        last.start = last.start.min(start);
+                        last.end = last.end.max(end);
+                    }
+                    Some(_) => windows.push(start..end),
+                    None => {
+                        scratch.touched.push(*number);
+                        windows.push(start..end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops what wants company and has none, then the company.
+    fn keep_accompanied(&self, matches: &mut Vec<Match>) {
+        let rules = &self.pack.rules;
+        if matches
+            .iter()
+            .all(|found| rules[found.rule].near.is_empty() && !rules[found.rule].companion)
+        {
+            return;
+        }
+        let places: Vec<(usize, u64)> = matches
+            .iter()
+            .map(|found| (found.rule, found.line))
+            .collect();
+        matches.retain(|found| {
+            let rule = &rules[found.rule];
+            let is_accompanied = rule.near.is_empty()
+                || rule.near.iter().any(|near| {
+                    places.iter().any(|(other, line)| {
+                        rules[*other].id == near.rule && line.abs_diff(found.line) <= near.lines
+                    })
+                });
+            is_accompanied && !rule.companion
+        });
+    }
+
+    /// Of values that overlap, the one whose rule says most. A secret in what shows an operation
+    /// is something else, and stays.
+    fn keep_specific(&self, matches: Vec<Match>) -> Vec<Match> {
+        let is_operation =
+            |found: &Match| self.pack.rules[found.rule].category == Category::Operation;
+        let (operations, others) = matches.into_iter().partition(is_operation);
+        let mut kept = self.most_specific(others);
+        kept.extend(self.most_specific(operations));
+        kept.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
+        kept
+    }
+
+    fn most_specific(&self, matches: Vec<Match>) -> Vec<Match> {
+        let mut order: Vec<usize> = (0..matches.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(self.specificity(&matches[*at])));
+        // By start; those kept never overlap.
+        let mut kept: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        for at in order {
+            let value = &matches[at].value;
+            let before = kept.range(..value.end).next_back();
+            if before.is_none_or(|(_, (end, _))| *end <= value.start) {
+                kept.insert(value.start, (value.end, at));
+            }
+        }
+        kept.into_values()
+            .map(|(_, at)| matches[at].clone())
+            .collect()
+    }
+
+    fn specificity(&self, found: &Match) -> impl Ord + use<> {
+        let rule = &self.pack.rules[found.rule];
+        (
+            !rule.yields,
+            rule.family() != GENERIC_FAMILY,
+            found.confidence,
+            found.severity,
+            found.value.len(),
+            std::cmp::Reverse(found.rule),
+        )
+    }
+}
+
+/// The patterns are numbered as they come.
+fn automaton<'k>(
+    kind: AhoCorasickKind,
+    keywords: impl IntoIterator<Item = impl AsRef<[u8]> + 'k>,
+) -> Result<AhoCorasick, aho_corasick::BuildError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::Standard)
+        .kind(Some(kind))
+        .build(keywords)
+}
+
+/// One rule on one window, or at one keyword.
+fn search(
+    text: &[u8],
+    (number, rule): (usize, &Rule),
+    window: Range<usize>,
+    matches: &mut Vec<Match>,
+) {
+    let Some(regex) = rule.pattern.as_ref().and_then(|pattern| pattern.regex()) else {
+        return;
+    };
+    if let Some(lead) = &rule.lead {
+        let found = search_behind(text, (rule, lead, regex), window);
+        matches.extend(found.map(|found| Match {
+            rule: number,
+            ..found
+        }));
+        return;
+    }
+    let mut captures = None;
+    let mut at = window.start;
+    while at <= window.end {
+        let input = Input::new(text).range(at..window.end);
+        // Most windows hold nothing, which is cheaper to learn than where.
+        if regex.search_half(&input).is_none() {
+            return;
+        }
+        let captures = captures.get_or_insert_with(|| regex.create_captures());
+        regex.search_captures(&input, captures);
+        let Some(whole) = captures.get_match() else {
+            return;
+        };
+        let value = value_of(regex, captures).unwrap_or(whole.range());
+        let judged = judge(rule, text, whole.start(), value);
+        // What follows the value may begin the next one; what was rejected may hold one.
+        let after = judged.as_ref().map_or(0, |found| found.value.end);
+        at = after.max(whole.start() + 1).max(at + 1);
+        if let Some(found) = judged {
+            matches.push(Match {
+                rule: number,
+                ..found
+            });
+        }
+    }
+}
+
+/// What stands behind the name that a keyword is part of.
+fn search_behind(
+    text: &[u8],
+    (rule, lead, regex): (&Rule, &Lead, &meta::Regex),
+    keyword: Range<usize>,
+) -> Option<Match> {
+    let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
+        ..(keyword.end + NAME_BYTES_MAX).min(text.len());
+    let mut names = lead
+        .names
+        .regex()?
+        .find_iter(Input::new(text).range(around));
+    let name = names.find(|name| name.start() < keyword.end && keyword.start < name.end())?;
+    let end = (name.end() + rule.reach_bytes).min(text.len());
+    let value_at = |start: usize| {
+        let input = Input::new(text).range(start..end).anchored(Anchored::Yes);
+        regex.search_half(&input)?;
+        let mut captures = regex.create_captures();
+        regex.search_captures(&input, &mut captures);
+        let value =
+            value_of(regex, &captures).or(captures.get_match().map(|whole| whole.range()))?;
+        judge(rule, text, name.start(), value)
+    };
+    match lead.behind {
+        Behind::Assignment => assign::value_starts(text, name.end())
+            .take_while(|start| *start <= end)
+            .find_map(value_at),
+        Behind::Setting => value_at(name.end()),
+    }
+}
+
+/// Whether a rule looks at a path; a text without one is looked at by the rules for every path.
+fn looks_at(rule: &Rule, path: Option<&RelPath>) -> bool {
+    match path {
+        Some(path) => {
+            rule.path.as_ref().is_none_or(|globs| globs.excludes(path))
+                && !rule
+                    .unless
+                    .path
+                    .as_ref()
+                    .is_some_and(|globs| globs.excludes(path))
+        }
+        None => rule.path.is_none(),
+    }
+}
+
+/// The group named `secret`, else the first group that took part.
+fn value_of(
+    regex: &meta::Regex,
+    captures: &regex_automata::util::captures::Captures,
+) -> Option<Range<usize>> {
+    let named = captures.get_group_by_name("secret");
+    let first = || (1..regex.captures_len()).find_map(|group| captures.get_group(group));
+    Some(named.or_else(first)?.range())
+}
+
+/// What a rule says of a value that its pattern found, by its filters: `None` lets it pass.
+fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Option<Match> {
+    let (mut severity, mut confidence) = (rule.severity, rule.confidence);
+    if let Some(kind) = rule.setting {
+        let setting = match kind {
+            Kind::Password | Kind::Secret | Kind::Key => Setting::of(text, start, value)?,
+            Kind::Place | Kind::Token | Kind::Basic => Setting::at_place(text, value),
+        };
+        let weight = setting.weigh(kind)?;
+        (severity, confidence) = weighed(rule, weight);
+        value = setting.value();
+    } else if rule.category == Category::Secret {
+        let bytes = text.get(value.clone())?;
+        if filter::is_placeholder(bytes) {
+            return None;
+        }
+        if rule.random && filter::is_typed(bytes) {
+            // Somebody's fingers ran over the keys: an example, more often than not.
+            (severity, confidence) = (severity.min(Severity::Low), Confidence::Low);
+        } else if rule.random && (!filter::is_random(bytes) || filter::is_filler(bytes)) {
+            return None;
+        }
+        if rule.lead.is_some() && is_amid_word(text, start) {
+            return None;
+        }
+    }
+    let bytes = text.get(value.clone())?;
+    let too_plain = |least| filter::entropy(bytes) < least;
+    let passes = |pattern: &Pattern| pattern.is_match(bytes);
+    let line_passes = |pattern: &Pattern| pattern.is_match(line_around(text, &value));
+    if rule.entropy_min.is_some_and(too_plain)
+        || rule.unless.value.iter().any(passes)
+        || rule.unless.line.iter().any(line_passes)
+    {
+        return None;
+    }
+    if rule.checksum.is_some_and(|checksum| !checksum.holds(bytes)) {
+        // Has the shape and not the sum: most likely made up.
+        severity = severity.min(Severity::Medium);
+        confidence = Confidence::Low;
+    }
+    Some(Match {
+        rule: 0,
+        value,
+        severity,
+        confidence,
+        line: 0,
+        column: 0,
+        end_line: 0,
+    })
+}
+
+/// Whether a place is within a word: behind a letter, and no capital that begins a word of its own.
+fn is_amid_word(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let (Some(before), Some(first)) = (before, text.get(at)) else {
+        return false;
+    };
+    let begins = before.is_ascii_lowercase() && first.is_ascii_uppercase();
+    before.is_ascii_alphabetic() && first.is_ascii_alphabetic() && !begins
+}
+
+/// What a rule says of an assignment that weighs so much: its own word only where nothing is left
+/// to doubt.
+fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
+    match weight {
+        Weight::Strong => (rule.severity, rule.confidence),
+        Weight::Fair => (
+            rule.severity.min(Severity::Medium),
+            rule.confidence.min(Confidence::Medium),
+        ),
+        Weight::Weak => (rule.severity.min(Severity::Low), Confidence::Low),
+    }
+}
+
+/// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
+pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
+    let lower = text.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for keyword in &rule.keywords {
+        for at in memchr::memmem::find_iter(&lower, keyword) {
+            let window = match rule.lead {
+                Some(_) => at..at + keyword.len(),
+                None => 0..text.len(),
+            };
+            search(text, (0, rule), window, &mut found);
+        }
+    }
+    found.into_iter().next().map(|first| first.value)
+}
+
+/// The line in which a value begins, without its end.
+fn line_around<'t>(text: &'t [u8], value: &Range<usize>) -> &'t [u8] {
+    let start = memrchr(b'\n', &text[..value.start]).map_or(0, |at| at + 1);
+    let length = memchr::memchr(b'\n', &text[start..]).unwrap_or(text.len() - start);
+    &text[start..start + length]
+}
+
+/// Fills in lines and columns of matches that are sorted by place.
+pub(super) fn place(text: &[u8], matches: &mut [Match]) {
+    let (mut line, mut counted) = (1, 0);
+    for found in matches {
+        let start = found.value.start;
+        line += memchr_iter(b'\n', &text[counted..start]).count() as u64;
+        counted = start;
+        let line_start = memrchr(b'\n', &text[..start]).map_or(0, |at| at + 1);
+        // Bytes that begin a character of UTF-8.
+        let characters = text[line_start..start]
+            .iter()
+            .filter(|byte| **byte & 0xC0 != 0x80);
+        found.line = line;
+        found.column = characters.count() as u64 + 1;
+        found.end_line = line + memchr_iter(b'\n', &text[found.value.clone()]).count() as u64;
+    }
+}
