@@ -10,6 +10,7 @@ use super::args::KeyArgs;
 use super::env;
 use super::failure::{Failure, Kind};
 use super::guard_report::{self, OperationsSection};
+use super::kept::{self, Kept, Wanted};
 use super::rules::RulesArgs;
 use super::spine::{self, Context, Done};
 use crate::base::files;
@@ -17,15 +18,13 @@ use crate::base::naming::shown;
 use crate::base::severity::Severity;
 use crate::base::units::printable;
 use crate::guard::{
-    self, Baseline, BaselineUse, Enforcement, Evaluation, Found, GuardError, Operation, Operations,
-    Place, Request, RuleFile, Salt, SaltOrigin, Scanner, SelectError, Selection, Terms,
+    self, BaselineUse, Enforcement, Evaluation, Found, GuardError, Operation, Operations, Place,
+    Request, RuleFile, Salt, SaltOrigin, Scanner, SelectError, Selection, Terms,
 };
 use crate::inventory::TakeError;
 use crate::policy::{Loaded, Source};
 use crate::report::{Finding, Resource, codes};
 
-/// The largest baseline that is read, bytes.
-const BASELINE_BYTES_MAX: u64 = 256 << 20;
 /// The largest file of rules that is read, bytes.
 const RULES_BYTES_MAX: u64 = 4 << 20;
 /// The most threads that may be asked for.
@@ -116,18 +115,22 @@ impl GuardArgs {
         let operations = Operations::new(&policy.policy_guard)
             .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
         let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
+        let counts = guard_report::Rules::of(&pack, disabled, sha256);
         pack.extend(rules);
         let (refused, section) = self.operations(context, (&operations, &pack))?;
-        let counts = guard_report::Rules::of(&pack, disabled, sha256);
         let scanner = Scanner::new(pack)
             .map_err(|error| Failure::new(Kind::Input, error))?
             .honoring_foreign(policy.policy_guard.honor_foreign_ignores);
-        let baseline = self.baseline(context.policy)?;
+        let kept = Kept::load(&Wanted {
+            flag: self.baseline.as_deref(),
+            policy: policy.policy_guard.baseline.as_deref(),
+            is_written: self.update_baseline,
+        })?;
         let salt = environment_salt(context.policy);
         let level = policy.policy_guard.enforcement_level;
-        let used = baseline.as_ref().map(|(path, baseline)| BaselineUse {
-            baseline,
-            path,
+        let used = kept.as_ref().map(|kept| BaselineUse {
+            baseline: &kept.baseline,
+            path: &kept.path,
             update: self.update_baseline.then(|| self.reason()),
         });
         let request = Request {
@@ -148,9 +151,9 @@ impl GuardArgs {
         };
         let evaluation = self.scan(context, &request)?;
         let mut resources = read(request.targets);
-        if let Some((path, before)) = &baseline {
-            let changed = write_baseline(path, before, &evaluation)?;
-            resources.push(resource(path, if changed { "write" } else { "read" }));
+        if let Some(kept) = &kept {
+            let access = kept.write(&evaluation)?;
+            resources.push(resource(&kept.path, access));
         }
         resources.extend(
             self.operations_log
@@ -210,54 +213,6 @@ impl GuardArgs {
         evaluation.map_err(failure)
     }
 
-    /// The baseline that counts: the flag's, else the policy's. One that is to be taken for the
-    /// first time need not be there.
-    fn baseline(&self, policy: &Loaded) -> Result<Option<(PathBuf, Baseline)>, Failure> {
-        let of_policy = policy
-            .policy
-            .policy_guard
-            .baseline
-            .as_ref()
-            .map(PathBuf::from);
-        let Some(path) = self.baseline.clone().or(of_policy) else {
-            return match self.update_baseline {
-                true => Err(Failure::because(
-                    Kind::Usage,
-                    "`--update-baseline` has no baseline to write",
-                )
-                .with_hint(
-                    "name it with `--baseline FILE`, or in `policy_guard.baseline` of the policy",
-                )),
-                false => Ok(None),
-            };
-        };
-        let bytes = match files::read_bounded(&path, BASELINE_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error)
-                if self.update_baseline && error.source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                return Ok(Some((path, Baseline::default())));
-            }
-            Err(error) => {
-                let failure = Failure::new(Kind::Input, error);
-                return Err(
-                    failure.with_hint("take it for the first time with `--update-baseline`")
-                );
-            }
-        };
-        let text = String::from_utf8(bytes).map_err(|_| {
-            let message = "the baseline is not UTF-8";
-            Failure::of(
-                Kind::Input,
-                Finding::new(&codes::COMMAND_INPUT, message).at(shown(&path)),
-            )
-        })?;
-        match Baseline::parse(&text) {
-            Ok(baseline) => Ok(Some((path, baseline))),
-            Err(error) => Err(baseline_failure(&path, &error)),
-        }
-    }
-
     /// The operations that flags, logs and stages speak of, held against the lists.
     fn operations(
         &self,
@@ -278,6 +233,7 @@ impl GuardArgs {
         }
         if !self.targets().is_empty() {
             refused.extend(stages(context.policy, (operations, pack), &mut section));
+            refused.extend(guard::contradictions(context.policy, pack));
         }
         Ok((refused, section))
     }
@@ -354,10 +310,18 @@ fn select_failure(error: SelectError, policy: &Loaded) -> Failure {
     match error {
         SelectError::Shipped(_) => Failure::new(Kind::Policy, error),
         SelectError::File { shown, source } => {
-            let told = source
-                .problems
-                .into_iter()
-                .map(|problem| Finding::new(&codes::COMMAND_INPUT, problem).at(&shown));
+            let told = source.problems.iter().map(|problem| {
+                // What is wrong with the TOML itself has a line, what is wrong with a rule its id.
+                let numbered = problem.strip_prefix("line ");
+                let placed = numbered.and_then(|rest| {
+                    let (line, problem) = rest.split_once(": ")?;
+                    Some((line.parse().ok()?, problem))
+                });
+                let message = placed.map_or(problem.as_str(), |(_, problem)| problem);
+                let mut finding = Finding::new(&codes::COMMAND_INPUT, message).at(&shown);
+                finding.line = placed.map(|(line, _)| line);
+                finding
+            });
             Failure::of_all(Kind::Input, told.collect())
         }
         SelectError::Unknown {
@@ -390,34 +354,6 @@ fn environment_salt(policy: &Loaded) -> Option<Salt> {
     Salt::kept(value.as_bytes(), SaltOrigin::Environment)
 }
 
-/// Writes the baseline where it is to be written and is not what it was; says whether.
-fn write_baseline(
-    path: &Path,
-    before: &Baseline,
-    evaluation: &Evaluation,
-) -> Result<bool, Failure> {
-    let Some(text) = &evaluation.baseline else {
-        return Ok(false);
-    };
-    if before.text() == *text && path.exists() {
-        return Ok(false);
-    }
-    files::write_atomic(path, 0o644, |out| out.write_all(text.as_bytes()))
-        .map_err(|error| Failure::new(Kind::Output, error))?;
-    Ok(true)
-}
-
-fn baseline_failure(path: &Path, error: &guard::BaselineError) -> Failure {
-    let message = format!("cannot use the baseline: {error}");
-    let mut finding = Finding::new(&codes::COMMAND_INPUT, message).at(shown(path));
-    if let guard::BaselineError::Line { line, .. } | guard::BaselineError::TwoSalts { line, .. } =
-        error
-    {
-        finding = finding.on_line(*line);
-    }
-    Failure::of(Kind::Input, finding.with_hint(error.hint()))
-}
-
 fn read(targets: &[PathBuf]) -> Vec<Resource> {
     targets
         .iter()
@@ -437,7 +373,7 @@ fn failure(error: GuardError) -> Failure {
     match error {
         GuardError::Interrupted | GuardError::Take(TakeError::Interrupted) => spine::interrupted(),
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),
-        GuardError::Baseline { path, source } => baseline_failure(&path, &source),
+        GuardError::Baseline { path, source } => kept::failure(&path, &source),
         GuardError::Take(_) | GuardError::WorkingDirectory(_) | GuardError::Random(_) => {
             Failure::new(Kind::Input, error)
         }

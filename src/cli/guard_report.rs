@@ -13,10 +13,12 @@ use crate::guard::{
     is_gap,
 };
 use crate::policy::EnforcementLevel;
-use crate::report::{Detail, Finding, Report, State, Verdict};
+use crate::report::{Decision, Detail, Finding, Report, State, Verdict};
 
 /// From how many open findings on a baseline is recommended.
 const BASELINE_FROM: u64 = 50;
+/// How much of an operation's name the audit log gets, characters.
+const NAME_CHARS_MAX: usize = 120;
 /// How many families recommendations are about.
 const FAMILIES_MAX: usize = 10;
 
@@ -171,6 +173,11 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
             .iter_mut()
             .for_each(|text| redactor.redact(text));
     }
+    let decisions = operations.asked.iter().map(|asked| Decision {
+        rule: format!("operation {}", short(&asked.operation)),
+        is_allowed: asked.decision == "allow",
+    });
+    let decisions = decisions.collect();
     let body = GuardBody {
         summary,
         suppressed: accepted,
@@ -184,7 +191,14 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
         operations,
         recommendations,
     };
-    Report::new("guard", headline, findings).with_body(&body)
+    Report::new("guard", headline, findings)
+        .with_body(&body)
+        .with_decisions(decisions)
+}
+
+/// The beginning of a name, as much as a record of the audit log has room for.
+fn short(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
 }
 
 fn is_open(finding: &&Finding) -> bool {
@@ -343,7 +357,10 @@ fn recommendations(
 /// What to do about the families of open findings that would fail, the worst first.
 fn fixes(findings: &[Finding], pack: &Pack) -> Vec<String> {
     let mut families: BTreeMap<&str, (Severity, u64)> = BTreeMap::new();
-    let pressing = |detail: &&Detail| detail.would_fail;
+    let pressing = |detail: &&Detail| {
+        // What is wrong with suppressions has its own recommendations.
+        detail.would_fail && !detail.rule_id.starts_with("suppression.")
+    };
     for finding in findings.iter().filter(is_open) {
         let Some(detail) = finding.detail.as_deref().filter(|detail| pressing(detail)) else {
             continue;

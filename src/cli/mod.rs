@@ -9,6 +9,7 @@ pub mod exit;
 pub mod failure;
 pub mod guard;
 pub mod guard_report;
+mod kept;
 mod keys;
 mod record;
 pub mod reference;

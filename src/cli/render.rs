@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use super::args::{Color, Global};
 use crate::base::units::{self, printable};
 use crate::inventory::Progress;
-use crate::report::{Finding, Report, State, Verdict, codes};
+use crate::report::{Category, Finding, Report, State, Verdict, codes};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -208,7 +208,9 @@ fn finding_line(finding: &Finding) -> String {
     if let Some(detail) = &finding.detail {
         level = finding.severity.word();
         code.clone_from(&detail.rule_id);
-        if let Some(redacted) = &detail.redacted {
+        if let Some(redacted) = &detail.redacted
+            && detail.category == Category::Secret
+        {
             beside.push_str(&format!(" `{}`", printable(redacted)));
         }
         if let Some(member) = &detail.member {

@@ -466,17 +466,20 @@ impl<'a> Run<'a> {
                     exit_code: exit::code(Ok(report.verdict)),
                     findings: &report.findings,
                     resources: &report.resources,
+                    decisions: &report.decisions,
                 }
             }
             Ok(Done::Data(_) | Done::Told(_)) => super::record::Outcome {
                 exit_code: 0,
                 findings: &[],
                 resources: &[],
+                decisions: &[],
             },
             Err(failure) => super::record::Outcome {
                 exit_code: exit::code(Err(failure)),
                 findings: &failure.findings,
                 resources: &[],
+                decisions: &[],
             },
         }
     }

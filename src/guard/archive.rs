@@ -101,7 +101,7 @@ pub(super) fn tar(
             true => member(inspector, entry, &inside)?,
             false => {
                 let target = entry.link_name_bytes();
-                inspector.note_member(&inside, target.as_deref(), b"");
+                inspector.note_member(&inside, target.as_deref());
             }
         }
     }

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 
 use super::archive;
 use super::compression::Compression;
-use super::files::{Bomb, Checks, Member};
+use super::files::{Bomb, Member};
 use super::found::Found;
 use super::notes::Item;
 use super::scan::{Match, Scanner, Scratch};
 use super::suppress::Marker;
+use super::watch::{Checks, Watch, Watched};
 use super::wide::{self, WideReader};
 use super::window::Windows;
 use crate::base::relpath::RelPath;
@@ -36,10 +37,8 @@ const MEMBERS_MAX: u64 = 1_000_000;
 pub(super) struct Inspection {
     /// In the order in which they were found.
     pub(super) matches: Vec<Located>,
-    /// What checks have noted of texts and members.
+    /// What checks have noted of contents and members.
     pub(super) noted: Vec<Found>,
-    /// The first bytes of the file itself.
-    pub(super) head: Vec<u8>,
     /// Bytes looked at, those of members included.
     pub(super) bytes: u64,
     /// Files found inside of it.
@@ -95,6 +94,15 @@ enum Form {
     Compressed(Compression),
     Tar,
     Zip,
+}
+
+impl Form {
+    fn wide(self) -> Option<wide::Form> {
+        match self {
+            Self::Wide(form) => Some(form),
+            _ => None,
+        }
+    }
 }
 
 /// Where the bytes come from: zip archives are read from their end.
@@ -169,19 +177,23 @@ impl<'a> Inspector<'a> {
     /// gap.
     pub(super) fn content(&mut self, mut bytes: Bytes<'_>, place: &Place) -> io::Result<()> {
         let head = head_of(&mut bytes)?;
-        match place.depth {
-            0 => self.out.head.clone_from(&head),
-            _ => self.note_member(place, None, &head),
-        }
         let form = form_of(&head);
+        let item = place.item(self.shown);
+        let mut watch = self.tools.checks.watch(item, (&head, form.wide()));
+        if place.depth > 0 {
+            self.note_member(place, None);
+        }
         if matches!(form, Form::Compressed(_) | Form::Tar | Form::Zip) {
+            self.out.noted.extend(watch.finish());
             if place.depth >= DEPTH_MAX {
                 self.note_bomb(place, &Bomb::Depth(DEPTH_MAX));
                 return Ok(());
             }
             return self.container(form, (bytes, &head), place);
         }
-        self.text(form, (bytes, &head), place)
+        let looked = self.text(form, (bytes, &head), (place, &mut watch));
+        self.out.noted.extend(watch.finish());
+        looked
     }
 
     /// A text, whatever its encoding.
@@ -189,14 +201,15 @@ impl<'a> Inspector<'a> {
         &mut self,
         form: Form,
         (bytes, head): (Bytes<'r>, &'h [u8]),
-        place: &Place,
+        (place, watch): (&Place, &mut Watch<'_>),
     ) -> io::Result<()> {
-        let mut reader = whole(bytes, head);
+        let inner = &mut *whole(bytes, head);
         match form {
             Form::Wide(form) => {
-                Windows::new(self, place).run(&mut WideReader::new(&mut *reader, form))
+                let inner = WideReader::new(inner, form);
+                Windows::new(self, place).run(&mut Watched { inner, watch })
             }
-            _ => Windows::new(self, place).run(&mut *reader),
+            _ => Windows::new(self, place).run(&mut Watched { inner, watch }),
         }
     }
 
@@ -272,13 +285,9 @@ impl<'a> Inspector<'a> {
     }
 
     /// Notes what a member of an archive can do.
-    pub(super) fn note_member(&mut self, place: &Place, link_target: Option<&[u8]>, head: &[u8]) {
-        let noted = self.tools.checks.member(&Member {
-            item: place.item(self.shown),
-            link_target,
-            content: head,
-            is_whole: head.len() < HEAD_BYTES,
-        });
+    pub(super) fn note_member(&mut self, place: &Place, link_target: Option<&[u8]>) {
+        let item = place.item(self.shown);
+        let noted = self.tools.checks.member(&Member { item, link_target });
         self.out.noted.extend(noted);
     }
 
@@ -286,20 +295,6 @@ impl<'a> Inspector<'a> {
     fn note_bomb(&mut self, place: &Place, bomb: &Bomb) {
         let noted = self.tools.checks.bomb(&place.item(self.shown), bomb);
         self.out.noted.extend(noted);
-    }
-
-    /// Notes what deceives in a text that has so many lines before it.
-    pub(super) fn note_text(&mut self, place: &Place, text: &[u8], lines_before: u64) {
-        // What is no character is cut at: everything before it was text.
-        let text = std::str::from_utf8(text).or_else(|error| {
-            let valid = &text[..error.valid_up_to()];
-            std::str::from_utf8(valid)
-        });
-        let text = text.unwrap_or_default();
-        for mut found in self.tools.checks.text(&place.item(self.shown), text) {
-            found.finding.line = found.finding.line.map(|line| line + lines_before);
-            self.out.noted.push(found);
-        }
     }
 
     /// What members may still expand to.

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::baseline::BaselineError;
 use super::content::Tools;
-use super::files::Checks;
 use super::fingerprint::SaltOrigin;
 use super::found::{Found, Place};
 use super::judge::{Accepted, Gathered, Terms, judge};
@@ -20,6 +19,7 @@ use super::look::{Seen, Source, look};
 use super::redact::Redactor;
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
+use super::watch::Checks;
 use crate::base::beneath::Root;
 use crate::base::files::parent_of;
 use crate::base::naming::{below, path_within, shown};
@@ -128,7 +128,7 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
     let mut gathered = Gathered::default();
     let tools = Tools {
         scanner: request.scanner,
-        checks: &Checks::new(request.scanner.pack()),
+        checks: &Checks::new(request.scanner.pack(), request.policy),
         progress: request.progress,
     };
     for target in request.targets {

@@ -72,29 +72,30 @@ fn look_into(
     (root, source): (&Root, &Source),
     seen: &mut Seen,
 ) -> io::Result<()> {
+    let item = Item {
+        shown: &source.shown,
+        member: None,
+        path: source.path.as_bytes(),
+    };
     let mut facts = Facts {
-        item: Item {
-            shown: &source.shown,
-            member: None,
-            path: source.path.as_bytes(),
-        },
         kind: source.kind,
         mode: 0,
+        size_bytes: 0,
         link_target: None,
-        content: &[],
-        is_whole: true,
     };
     if source.kind != Kind::File {
         facts.mode = root.stat(&source.path)?.st_mode & 0o7777;
         let target = (source.kind == Kind::Symlink).then(|| root.read_link(&source.path));
         let target = target.transpose()?;
         facts.link_target = target.as_deref();
-        seen.found.extend(tools.checks.entry(&facts));
+        seen.found.extend(tools.checks.entry(item, &facts));
         return Ok(());
     }
     let (file, metadata) = open(root, &source.path)?;
     let size_bytes = metadata.len();
     facts.mode = metadata.permissions().mode() & 0o7777;
+    facts.size_bytes = size_bytes;
+    seen.found.extend(tools.checks.entry(item, &facts));
     let mut inspector = Inspector::new(tools, scratch, (&source.shown, size_bytes));
     let lower = RelPath::parse(&source.path.as_bytes().to_ascii_lowercase());
     let place = content::Place::of_file(lower.unwrap_or_else(|_| source.path.clone()));
@@ -105,9 +106,6 @@ fn look_into(
     seen.members = inspection.members;
     seen.decoded = inspection.decoded;
     seen.is_partial = !inspection.gaps.is_empty();
-    facts.content = &inspection.head;
-    facts.is_whole = inspection.head.len() as u64 == size_bytes;
-    seen.found.extend(tools.checks.entry(&facts));
     seen.found.extend(inspection.noted);
     let matches = inspection.matches.into_iter();
     seen.found

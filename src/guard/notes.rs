@@ -7,13 +7,13 @@ use crate::base::severity::Severity;
 
 /// What is looked at: a file or another entry of a tree, or a member of an archive.
 #[derive(Clone, Copy, Debug)]
-pub struct Item<'a> {
+pub(super) struct Item<'a> {
     /// The file, as one would type it.
-    pub shown: &'a str,
+    pub(super) shown: &'a str,
     /// The member, where it is one of an archive.
-    pub member: Option<&'a str>,
+    pub(super) member: Option<&'a str>,
     /// Its path below the target, or in the archive; raw bytes, not empty.
-    pub path: &'a [u8],
+    pub(super) path: &'a [u8],
 }
 
 /// A position in a text, from 1; the column counts characters.

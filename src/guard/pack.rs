@@ -24,6 +24,7 @@ const FILES: &[(&str, &str)] = &[
     ("payments", include_str!("rules/payments.toml")),
     ("places", include_str!("rules/places.toml")),
     ("registries", include_str!("rules/registries.toml")),
+    ("settings", include_str!("rules/settings.toml")),
     ("social", include_str!("rules/social.toml")),
     ("suppression", include_str!("rules/suppression.toml")),
     ("worktools", include_str!("rules/worktools.toml")),

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 use regex_automata::meta;
 use regex_automata::util::syntax;
+use regex_syntax::hir::Hir;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use serde::Deserialize;
 
 use super::filter::{Checksum, Kind};
@@ -167,13 +169,53 @@ pub struct Near {
 #[derive(Debug)]
 pub struct Pattern {
     text: String,
-    compiled: OnceLock<Option<meta::Regex>>,
+    extent: Extent,
+    compiled: OnceLock<Option<Compiled>>,
+}
+
+/// What a pattern is for.
+#[derive(Debug)]
+enum Extent {
+    /// A few hundred bytes at a known place, for which little is built.
+    Brief,
+    /// Stretches of any length around these keywords.
+    Around(Vec<String>),
+}
+
+/// A compiled pattern.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) regex: meta::Regex,
+    pub(super) starts: Starts,
+}
+
+/// Where the matches of a pattern start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Starts {
+    /// Where one of the rule's keywords does, all of them.
+    AtKeyword,
+    /// Somewhere near one.
+    Anywhere,
 }
 
 impl Pattern {
-    fn new(text: String) -> Self {
+    /// A pattern for a few hundred bytes at a known place.
+    fn brief(text: String) -> Self {
+        Self::new(text, Extent::Brief)
+    }
+
+    /// A pattern for what stands around keywords.
+    fn around(text: String, keywords: &[String]) -> Self {
+        Self::new(text, Extent::Around(keywords.to_vec()))
+    }
+
+    fn new(text: String, extent: Extent) -> Self {
         let compiled = OnceLock::new();
-        Self { text, compiled }
+        Self {
+            text,
+            extent,
+            compiled,
+        }
     }
 
     /// The expression with its macros expanded.
@@ -182,14 +224,13 @@ impl Pattern {
     }
 
     /// The compiled expression; `None` for one that was never checked and does not compile.
-    pub fn regex(&self) -> Option<&meta::Regex> {
-        self.compiled
-            .get_or_init(|| compile(&self.text).ok())
-            .as_ref()
+    pub(super) fn compiled(&self) -> Option<&Compiled> {
+        let compiled = self.compiled.get_or_init(|| self.compile().ok());
+        compiled.as_ref()
     }
 
     fn check(&self) -> Result<(), String> {
-        let compiled = compile(&self.text)?;
+        let compiled = self.compile()?;
         // Whoever was first compiled the same text.
         let _ = self.compiled.set(Some(compiled));
         Ok(())
@@ -197,27 +238,44 @@ impl Pattern {
 
     /// Whether the whole of `text` matches an anchored pattern.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        self.regex().is_some_and(|regex| regex.is_match(text))
+        self.compiled()
+            .is_some_and(|compiled| compiled.regex.is_match(text))
+    }
+
+    fn compile(&self) -> Result<Compiled, String> {
+        let syntax = syntax::Config::new().unicode(false).utf8(false);
+        let parsed = syntax::parse_with(&self.text, &syntax).map_err(|error| error.to_string())?;
+        let starts = match &self.extent {
+            Extent::Around(keywords) if all_begin_with(&parsed, keywords) => Starts::AtKeyword,
+            _ => Starts::Anywhere,
+        };
+        let is_long = starts == Starts::Anywhere && matches!(self.extent, Extent::Around(_));
+        let config = meta::Config::new()
+            .utf8_empty(false)
+            .nfa_size_limit(Some(PATTERN_BYTES_MAX))
+            .onepass(false)
+            .hybrid(is_long)
+            .hybrid_cache_capacity(LAZY_BYTES_MAX);
+        let built = meta::Builder::new()
+            .configure(config)
+            .build_from_hir(&parsed);
+        let regex = built.map_err(|error| match error.size_limit() {
+            Some(limit) => format!("compiles to more than {limit} bytes"),
+            None => error.to_string(),
+        })?;
+        Ok(Compiled { regex, starts })
     }
 }
 
-fn compile(text: &str) -> Result<meta::Regex, String> {
-    let config = meta::Config::new()
-        .utf8_empty(false)
-        .nfa_size_limit(Some(PATTERN_BYTES_MAX))
-        .onepass_size_limit(Some(PATTERN_BYTES_MAX / 4))
-        .hybrid_cache_capacity(LAZY_BYTES_MAX);
-    let syntax = syntax::Config::new().unicode(false).utf8(false);
-    let built = meta::Builder::new()
-        .configure(config)
-        .syntax(syntax)
-        .build(text);
-    built.map_err(|error| match error.size_limit() {
-        Some(limit) => format!("compiles to more than {limit} bytes"),
-        None => match error.syntax_error() {
-            Some(error) => error.to_string(),
-            None => error.to_string(),
-        },
+/// Whether every match of an expression begins with one of the keywords, whatever the case.
+fn all_begin_with(parsed: &Hir, keywords: &[String]) -> bool {
+    let prefixes = Extractor::new().kind(ExtractKind::Prefix).extract(parsed);
+    prefixes.literals().is_some_and(|literals| {
+        literals.iter().all(|literal| {
+            let literal = literal.as_bytes().to_ascii_lowercase();
+            let begins = |keyword: &String| literal.starts_with(keyword.as_bytes());
+            keywords.iter().any(begins)
+        })
     })
 }
 
@@ -396,13 +454,19 @@ impl Rule {
                 "has a `reach` of more than {REACH_BYTES_MAX} bytes"
             ));
         }
-        let (lead, pattern) = match raw.regex.as_deref().map(lead).transpose()? {
+        let keywords = raw
+            .keywords
+            .iter()
+            .map(|keyword| keyword.to_ascii_lowercase());
+        let keywords: Vec<String> = keywords.collect();
+        let read = |text| lead(text, &keywords);
+        let (lead, pattern) = match raw.regex.as_deref().map(read).transpose()? {
             Some((lead, pattern)) => (lead, Some(pattern)),
             None => (None, None),
         };
         let anchored = |texts: Vec<String>| {
             let anchored = texts.into_iter().map(|text| format!("^(?:{text})$"));
-            anchored.map(Pattern::new).collect()
+            anchored.map(Pattern::brief).collect()
         };
         Ok(Self {
             unless: Unless {
@@ -411,18 +475,14 @@ impl Rule {
                 path: globs(&raw.unless.path)?,
             },
             path: globs(&raw.path)?,
-            keywords: raw
-                .keywords
-                .iter()
-                .map(|keyword| keyword.to_ascii_lowercase())
-                .collect(),
+            keywords,
             id: raw.id,
             title: raw.title,
             category: raw.category,
             severity: raw.severity,
             confidence: raw.confidence,
             reach_bytes,
-            pattern: pattern.map(Pattern::new),
+            pattern,
             checksum: raw.checksum,
             entropy_min: raw.entropy,
             random: raw.random,
@@ -442,11 +502,6 @@ impl Rule {
         self.id.split('.').next().unwrap_or_default()
     }
 
-    /// The keywords, in lower case.
-    pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
-        self.keywords.iter().map(String::as_str)
-    }
-
     /// A rule that a policy makes: what shows an operation, wherever it is not merely written about.
     /// Its pattern may do without keywords.
     pub(super) fn of_operation(
@@ -460,9 +515,9 @@ impl Rule {
             category: Category::Operation,
             severity: check.severity,
             confidence: check.confidence,
+            pattern: Some(Pattern::around(pattern, &keywords)),
             keywords,
             reach_bytes: REACH_BYTES,
-            pattern: Some(Pattern::new(pattern)),
             checksum: None,
             entropy_min: None,
             random: false,
@@ -560,8 +615,8 @@ const SETTING: &str = concat!(
     // The value of an entry beside the one that has the name.
     r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]{1,300})["']|"#,
     // In quotes behind an operator, a type, a call or a prefix; or behind a blank.
-    r#"(?:(?:[ ]?:[ ]?[\w&<>\[\]?.']{1,30})?[ \t]{0,20}(?:[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
-    r#"(?:[@bBuUrRfLN$&]{1,2}|(?:new )?[\w:.]{1,40}\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
+    r#"(?:[ \t]{0,20}(?:[ ]?:[ ]?(?:&'\w{1,10} )?[\w&<>\[\]?.]{1,30}[ ]{0,8}=|[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
+    r#"(?:[@bBuUrRfLN$&]{1,2}|(?:(?:new )?[A-Z]\w{1,30}|new [\w.]{1,40}|str|bytes|std::string|\w{1,20}::(?:from|new))\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
     r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]]){1,300})"|'((?:[^'\\\r\n]|\\[^\r\n]){1,300})'|`([^`\r\n]{1,300})`"#,
     r#"|\\{1,3}"([^"\\\r\n]{1,300})\\{1,3}"|\\{1,3}'([^'\\\r\n]{1,300})\\{1,3}'|&quot;([^&<\r\n]{1,300})&quot;)"#,
     // Without quotes.
@@ -574,7 +629,7 @@ const SETTING: &str = concat!(
 
 /// Splits the macro that a pattern begins with from the rest: `{{assign "names"}}` or
 /// `{{setting "names"}}`.
-fn lead(text: &str) -> Result<(Option<Lead>, String), String> {
+fn lead(text: &str, keywords: &[String]) -> Result<(Option<Lead>, Pattern), String> {
     let split = text
         .strip_prefix("{{")
         .and_then(|text| text.split_once("}}"));
@@ -588,13 +643,13 @@ fn lead(text: &str) -> Result<(Option<Lead>, String), String> {
         Some((behind, names.trim().trim_matches('"'), rest))
     });
     let Some((behind, names, rest)) = found else {
-        return Ok((None, expand(text)?));
+        return Ok((None, Pattern::around(expand(text)?, keywords)));
     };
-    let names = Pattern::new(format!("(?i:{names})"));
+    let names = Pattern::brief(format!("(?i:{names})"));
     let rest = expand(rest)?;
     let pattern = match behind {
-        Behind::Assignment => rest,
-        Behind::Setting => format!("{SETTING}{rest}"),
+        Behind::Assignment => Pattern::brief(rest),
+        Behind::Setting => Pattern::around(format!("{SETTING}{rest}"), &[]),
     };
     Ok((Some(Lead { names, behind }), pattern))
 }

@@ -1,10 +1,8 @@
 //! One text against all rules: keywords in one pass, patterns on windows around them, filters,
 //! then the most specific of what overlaps. Knows no file and no encoding.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::{memchr_iter, memrchr};
@@ -13,13 +11,11 @@ use regex_automata::{Anchored, Input};
 
 use super::assign;
 use super::filter::{self, Kind, Setting, Weight};
-use super::rule::{Behind, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule};
+use super::rule::{Behind, Compiled, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule, Starts};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence};
 
-/// So many bytes are worth making the quicker automaton for.
-const BYTES_MANY: u64 = 4 << 20;
 /// How much of a name may stand before and behind a keyword in it.
 const NAME_BYTES_MAX: usize = 40;
 /// The family whose rules yield to those of any provider.
@@ -29,12 +25,8 @@ const GENERIC_FAMILY: &str = "generic";
 #[derive(Debug)]
 pub struct Scanner {
     pack: Pack,
-    /// Quickly made.
+    /// The compact kind of automaton: the larger one is no faster, since it leaves the caches.
     keywords: AhoCorasick,
-    /// Slowly made and quicker at work: for those who have much to look at.
-    keywords_at_length: OnceLock<Option<AhoCorasick>>,
-    /// Bytes looked at.
-    bytes: AtomicU64,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
     /// Rules that want none: those that a policy makes.
@@ -45,8 +37,8 @@ pub struct Scanner {
 /// What a thread keeps between texts.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// For each rule the windows of the text at hand; for one with a lead the keywords themselves.
-    windows: Vec<Vec<Range<usize>>>,
+    /// For each rule where its keywords stand in the text at hand.
+    hits: Vec<Vec<Range<usize>>>,
     touched: Vec<usize>,
     /// The part of a long text that is in memory.
     pub(super) window: Vec<u8>,
@@ -84,7 +76,11 @@ impl Scanner {
                 wanted_by.entry(keyword).or_default().push(number);
             }
         }
-        let keywords = automaton(AhoCorasickKind::ContiguousNFA, wanted_by.keys())?;
+        let keywords = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(wanted_by.keys())?;
         let wanted_by = wanted_by.into_values().collect();
         let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
         let numbers = 0..pack.rules.len();
@@ -93,8 +89,6 @@ impl Scanner {
             unkeyed: unkeyed.collect(),
             pack,
             keywords,
-            keywords_at_length: OnceLock::new(),
-            bytes: AtomicU64::new(0),
             wanted_by,
             honors_foreign: false,
         })
@@ -123,17 +117,18 @@ impl Scanner {
         let mut matches = Vec::new();
         scratch.touched.sort_unstable();
         for number in scratch.touched.drain(..) {
-            let windows = &mut scratch.windows[number];
+            let hits = &mut scratch.hits[number];
             let rule = &self.pack.rules[number];
             if looks_at(rule, path) {
-                for window in windows.iter() {
-                    search(text, (number, rule), window.clone(), &mut matches);
-                }
+                search(text, (number, rule), hits, &mut matches);
             }
-            windows.clear();
+            hits.clear();
         }
         matches.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
         place(text, &mut matches);
+        if path.is_some_and(|path| filter::is_for_tests(path.as_bytes())) {
+            self.lower_for_tests(&mut matches);
+        }
         self.keep_accompanied(&mut matches);
         self.keep_specific(matches)
     }
@@ -143,52 +138,28 @@ impl Scanner {
         found.confidence == Confidence::High
     }
 
-    /// The automaton that suits how much there is to look at; all of them find the same.
-    fn keywords(&self, text: &[u8]) -> &AhoCorasick {
-        let bytes = text.len() as u64;
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) < BYTES_MANY {
-            return &self.keywords;
+    /// Notes for each rule where its keywords stand.
+    fn mark(&self, text: &[u8], scratch: &mut Scratch) {
+        scratch.hits.resize(self.pack.rules.len(), Vec::new());
+        scratch.touched.extend(&self.unkeyed);
+        for hit in self.keywords.find_overlapping_iter(text) {
+            for number in &self.wanted_by[hit.pattern().as_usize()] {
+                let hits = &mut scratch.hits[*number];
+                if hits.is_empty() {
+                    scratch.touched.push(*number);
+                }
+                hits.push(hit.range());
+            }
         }
-        let quick = self.keywords_at_length.get_or_init(|| {
-            let all: BTreeSet<&str> = self.pack.rules.iter().flat_map(Rule::keywords).collect();
-            automaton(AhoCorasickKind::DFA, all).ok()
-        });
-        quick.as_ref().unwrap_or(&self.keywords)
     }
 
-    /// Notes for each rule where to look.
-    fn mark(&self, text: &[u8], scratch: &mut Scratch) {
-        scratch.windows.resize(self.pack.rules.len(), Vec::new());
-        for number in &self.unkeyed {
-            scratch.windows[*number].push(0..text.len());
-            scratch.touched.push(*number);
-        }
-        for hit in self.keywords(text).find_overlapping_iter(text) {
-            for number in &self.wanted_by[hit.pattern().as_usize()] {
-                let rule = &self.pack.rules[*number];
-                let reach = rule.reach_bytes;
-                if rule.lead.is_some() {
-                    let hits = &mut scratch.windows[*number];
-                    if hits.is_empty() {
-                        scratch.touched.push(*number);
-                    }
-                    hits.push(hit.range());
-                    continue;
-                }
-                let start = hit.start().saturating_sub(REACH_BEFORE_BYTES);
-                let end = hit.end().saturating_add(reach).min(text.len());
-                let windows = &mut scratch.windows[*number];
-                match windows.last_mut() {
-                    Some(last) if last.end >= start => {
-                        last.start = last.start.min(start);
-                        last.end = last.end.max(end);
-                    }
-                    Some(_) => windows.push(start..end),
-                    None => {
-                        scratch.touched.push(*number);
-                        windows.push(start..end);
-                    }
-                }
+    /// In files that serve tests only what has the form of a provider's token fails a build.
+    fn lower_for_tests(&self, matches: &mut [Match]) {
+        for found in matches {
+            let rule = &self.pack.rules[found.rule];
+            let has_form = rule.family() != GENERIC_FAMILY && found.confidence == Confidence::High;
+            if rule.category == Category::Secret && !has_form {
+                found.severity = found.severity.min(Severity::Medium);
             }
         }
     }
@@ -260,36 +231,74 @@ impl Scanner {
     }
 }
 
-/// The patterns are numbered as they come.
-fn automaton<'k>(
-    kind: AhoCorasickKind,
-    keywords: impl IntoIterator<Item = impl AsRef<[u8]> + 'k>,
-) -> Result<AhoCorasick, aho_corasick::BuildError> {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .kind(Some(kind))
-        .build(keywords)
-}
-
-/// One rule on one window, or at one keyword.
+/// One rule on a text in which its keywords stand at those places.
 fn search(
     text: &[u8],
     (number, rule): (usize, &Rule),
-    window: Range<usize>,
+    keywords: &[Range<usize>],
     matches: &mut Vec<Match>,
 ) {
-    let Some(regex) = rule.pattern.as_ref().and_then(|pattern| pattern.regex()) else {
+    let Some(Compiled { regex, starts }) = rule.pattern.as_ref().and_then(Pattern::compiled) else {
         return;
     };
-    if let Some(lead) = &rule.lead {
-        let found = search_behind(text, (rule, lead, regex), window);
-        matches.extend(found.map(|found| Match {
+    let mut add = |found: Match| {
+        matches.push(Match {
             rule: number,
             ..found
-        }));
-        return;
+        })
+    };
+    match (&rule.lead, starts) {
+        (Some(lead), _) => {
+            for keyword in keywords {
+                if let Some(found) = search_behind(text, (rule, lead, regex), keyword) {
+                    add(found);
+                }
+            }
+        }
+        (None, Starts::AtKeyword) => {
+            let mut after = 0;
+            for keyword in keywords {
+                let end = (keyword.end + rule.reach_bytes).min(text.len());
+                if keyword.start >= after
+                    && let Some(value) = value_at(regex, text, keyword.start..end)
+                    && let Some(found) = judge(rule, text, keyword.start, value)
+                {
+                    after = found.value.end;
+                    add(found);
+                }
+            }
+        }
+        (None, Starts::Anywhere) => {
+            for window in windows(text, rule, keywords) {
+                search_window(text, (rule, regex), window, &mut add);
+            }
+        }
     }
+}
+
+/// What a rule without a more precise place looks at: what stands around its keywords.
+fn windows(text: &[u8], rule: &Rule, keywords: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut windows: Vec<Range<usize>> = Vec::new();
+    if rule.keywords.is_empty() {
+        windows.push(0..text.len());
+    }
+    for keyword in keywords {
+        let start = keyword.start.saturating_sub(REACH_BEFORE_BYTES);
+        let end = (keyword.end + rule.reach_bytes).min(text.len());
+        match windows.last_mut() {
+            Some(last) if last.end >= start => last.end = last.end.max(end),
+            _ => windows.push(start..end),
+        }
+    }
+    windows
+}
+
+fn search_window(
+    text: &[u8],
+    (rule, regex): (&Rule, &meta::Regex),
+    window: Range<usize>,
+    add: &mut impl FnMut(Match),
+) {
     let mut captures = None;
     let mut at = window.start;
     while at <= window.end {
@@ -309,42 +318,45 @@ fn search(
         let after = judged.as_ref().map_or(0, |found| found.value.end);
         at = after.max(whole.start() + 1).max(at + 1);
         if let Some(found) = judged {
-            matches.push(Match {
-                rule: number,
-                ..found
-            });
+            add(found);
         }
     }
+}
+
+/// The value in the match that begins where a range does.
+fn value_at(regex: &meta::Regex, text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
+    let input = Input::new(text).range(range).anchored(Anchored::Yes);
+    regex.search_half(&input)?;
+    let mut captures = regex.create_captures();
+    regex.search_captures(&input, &mut captures);
+    let whole = captures.get_match()?.range();
+    Some(value_of(regex, &captures).unwrap_or(whole))
 }
 
 /// What stands behind the name that a keyword is part of.
 fn search_behind(
     text: &[u8],
     (rule, lead, regex): (&Rule, &Lead, &meta::Regex),
-    keyword: Range<usize>,
+    keyword: &Range<usize>,
 ) -> Option<Match> {
     let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
         ..(keyword.end + NAME_BYTES_MAX).min(text.len());
     let mut names = lead
         .names
-        .regex()?
+        .compiled()?
+        .regex
         .find_iter(Input::new(text).range(around));
     let name = names.find(|name| name.start() < keyword.end && keyword.start < name.end())?;
     let end = (name.end() + rule.reach_bytes).min(text.len());
-    let value_at = |start: usize| {
-        let input = Input::new(text).range(start..end).anchored(Anchored::Yes);
-        regex.search_half(&input)?;
-        let mut captures = regex.create_captures();
-        regex.search_captures(&input, &mut captures);
-        let value =
-            value_of(regex, &captures).or(captures.get_match().map(|whole| whole.range()))?;
+    let judged_at = |start: usize| {
+        let value = value_at(regex, text, start..end)?;
         judge(rule, text, name.start(), value)
     };
     match lead.behind {
         Behind::Assignment => assign::value_starts(text, name.end())
             .take_while(|start| *start <= end)
-            .find_map(value_at),
-        Behind::Setting => value_at(name.end()),
+            .find_map(judged_at),
+        Behind::Setting => judged_at(name.end()),
     }
 }
 
@@ -379,7 +391,9 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
     if let Some(kind) = rule.setting {
         let setting = match kind {
             Kind::Password | Kind::Secret | Kind::Key => Setting::of(text, start, value)?,
-            Kind::Place | Kind::Token | Kind::Basic => Setting::at_place(text, value),
+            Kind::Place | Kind::Argument | Kind::Token | Kind::Basic => {
+                Setting::at_place(text, value)
+            }
         };
         let weight = setting.weigh(kind)?;
         (severity, confidence) = weighed(rule, weight);
@@ -407,6 +421,9 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
         || rule.unless.value.iter().any(passes)
         || rule.unless.line.iter().any(line_passes)
     {
+        return None;
+    }
+    if rule.category == Category::Secret && filter::is_published(bytes) {
         return None;
     }
     if rule.checksum.is_some_and(|checksum| !checksum.holds(bytes)) {
@@ -451,15 +468,15 @@ fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
 /// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
 pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     let lower = text.to_ascii_lowercase();
-    let mut found = Vec::new();
+    let mut places = Vec::new();
     for keyword in &rule.keywords {
-        for at in memchr::memmem::find_iter(&lower, keyword) {
-            let window = match rule.lead {
-                Some(_) => at..at + keyword.len(),
-                None => 0..text.len(),
-            };
-            search(text, (0, rule), window, &mut found);
-        }
+        let found = memchr::memmem::find_iter(&lower, keyword);
+        places.extend(found.map(|at| at..at + keyword.len()));
+    }
+    places.sort_by_key(|place| (place.start, place.end));
+    let mut found = Vec::new();
+    if !places.is_empty() {
+        search(text, (0, rule), &places, &mut found);
     }
     found.into_iter().next().map(|first| first.value)
 }

@@ -122,12 +122,6 @@ impl<'i, 'a> Windows<'i, 'a> {
             .scanner
             .scan(text, path, self.inspector.scratch);
         let is_own = |found: &Match| own.contains(&found.value.start);
-        let lines_before = memchr_iter(b'\n', &text[..own.start]).count() as u64;
-        let own_text = &text[own.clone()];
-        if !self.is_binary {
-            let lines_before = self.lines + lines_before;
-            self.inspector.note_text(self.place, own_text, lines_before);
-        }
         let mut seen: Vec<Located> = Vec::new();
         for found in matches.into_iter().filter(is_own) {
             if self.is_binary && !self.inspector.tools.scanner.is_certain(&found) {
@@ -254,10 +248,11 @@ mod tests {
     use crate::base::digest::Digest;
     use crate::base::relpath::RelPath;
     use crate::guard::content::Tools;
-    use crate::guard::files::Checks;
     use crate::guard::rule::Pack;
     use crate::guard::scan::{Scanner, Scratch};
+    use crate::guard::watch::Checks;
     use crate::inventory::Progress;
+    use crate::policy::Policy;
 
     const RULE: &str = r#"
         [[rule]]
@@ -284,9 +279,10 @@ mod tests {
         pack.add(RULE).unwrap();
         let scanner = Scanner::new(pack).unwrap();
         let (mut scratch, progress) = (Scratch::default(), Progress::default());
+        let policy = Policy::default();
         let tools = Tools {
             scanner: &scanner,
-            checks: &Checks::new(scanner.pack()),
+            checks: &Checks::new(scanner.pack(), &policy),
             progress: &progress,
         };
         let mut inspector = Inspector::new(tools, &mut scratch, ("file", 0));

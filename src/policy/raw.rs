@@ -284,11 +284,11 @@ pub struct QualityThresholds {
     /// Largest size of an asset, bytes; `null` is without limit.
     #[schemars(with = "Option<shape::Count>")]
     pub file_size_bytes_max: Option<u64>,
-    /// File name extensions that an asset may have (`json`; case and a leading dot do not
-    /// matter); empty means any.
+    /// What the name of an asset may end in (`json`, `tar.gz`; case and a leading dot do not
+    /// matter); empty means anything.
     #[schemars(with = "Vec<shape::Filled>")]
     pub allowed_formats: Vec<String>,
-    /// The encoding of text assets.
+    /// The encoding of text assets: of files that read as text, whatever their names.
     pub encoding: Encoding,
     /// Longest line of a text asset, characters; `null` is without limit.
     #[schemars(with = "Option<shape::CountFromOne>")]
@@ -319,7 +319,8 @@ pub enum Encoding {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationRules {
-    /// Fields that every asset with metadata has to have.
+    /// Fields that every asset with metadata has to have. These are the JSON, YAML and TOML files
+    /// whose outermost value is an object; a field stands in it, or right below its `metadata`.
     #[schemars(with = "Vec<shape::Filled>")]
     pub required_metadata_fields: Vec<String>,
 }

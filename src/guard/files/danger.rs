@@ -143,6 +143,33 @@ const HARMLESS: [(&str, &[&str]); 6] = [
     ("http.cookies", &["Morsel", "SimpleCookie"]),
 ];
 
+/// Whether a text is spelled as modules and names are.
+pub(super) fn is_name(text: &str) -> bool {
+    // `…` stands for a name that was not remembered.
+    let is_inner = |c: char| c.is_alphanumeric() || "_.<>…".contains(c);
+    !text.is_empty() && text.chars().all(is_inner)
+}
+
+/// Whether a text is a module or a name of these tables.
+pub(super) fn is_known(text: &str) -> bool {
+    let tables = [&RUNNING_NAMES[..], &REACHING_NAMES, &HARMLESS];
+    let first = text.split('.').next().unwrap_or_default();
+    lies_in(text, &RUNNING)
+        || lies_in(text, &REACHING)
+        || tables
+            .iter()
+            .copied()
+            .flatten()
+            .any(|(module, names)| *module == text || names.contains(&first))
+}
+
+fn lies_in(module: &str, modules: &[&str]) -> bool {
+    modules.iter().any(|other| {
+        let rest = module.strip_prefix(other);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
 /// How bad an import is; `None` for what is harmless or not known to be anything else.
 pub(super) fn of(module: &str, name: &str) -> Option<Danger> {
     let listed = |table: &[(&str, &[&str])]| {
@@ -151,27 +178,17 @@ pub(super) fn of(module: &str, name: &str) -> Option<Danger> {
         let first = name.split('.').next().unwrap_or_default();
         of_module.any(|(_, names)| names.contains(&first))
     };
-    let lies_in = |modules: &[&str]| {
-        modules.iter().any(|other| {
-            let rest = module.strip_prefix(other);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-    };
-    let is_plain = |text: &str| {
-        let is_inner = |c: char| c.is_alphanumeric() || "_.<>".contains(c);
-        !text.is_empty() && text.chars().all(is_inner)
-    };
-    if !is_plain(module) || !is_plain(name) {
+    if !is_name(module) || !is_name(name) {
         // Spelled with escapes, or computed: nobody who means well does that.
         return Some(Danger::Runs);
     }
     if listed(&HARMLESS) {
         return None;
     }
-    if lies_in(&RUNNING) || listed(&RUNNING_NAMES) {
+    if lies_in(module, &RUNNING) || listed(&RUNNING_NAMES) {
         return Some(Danger::Runs);
     }
-    (lies_in(&REACHING) || listed(&REACHING_NAMES)).then_some(Danger::Reaches)
+    (lies_in(module, &REACHING) || listed(&REACHING_NAMES)).then_some(Danger::Reaches)
 }
 
 #[cfg(test)]

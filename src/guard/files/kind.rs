@@ -225,6 +225,13 @@ pub(super) fn is_text(content: &[u8]) -> bool {
     is_marked || !content.contains(&0)
 }
 
+/// Whether a content reads as text: is none of the formats, and has next to no control characters.
+pub(in crate::guard) fn reads_as_text(head: &[u8]) -> bool {
+    let is_control = |byte: &&u8| matches!(byte, 0..=8 | 14..=26 | 28..=31);
+    let is_other = of(head).is_some_and(|format| format.class != Class::Script);
+    !is_other && is_text(head) && head.iter().filter(is_control).count() * 256 <= head.len()
+}
+
 fn always(_: &[u8]) -> bool {
     true
 }

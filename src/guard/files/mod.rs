@@ -3,8 +3,11 @@
 
 mod archive;
 mod danger;
+mod hidden;
 mod key;
 mod kind;
+mod lines;
+mod link;
 mod name;
 mod paths;
 mod pickle;
@@ -12,16 +15,18 @@ mod unseen;
 
 use std::os::unix::ffi::OsStrExt;
 
-pub use archive::{Bomb, Member};
+pub(super) use self::archive::{Bomb, Member};
+pub(super) use self::kind::reads_as_text;
 
-use self::archive::Leads;
 use self::danger::Danger;
+use self::hidden::Tail;
 use self::key::Holds;
 use self::kind::{Class, Promise};
+use self::lines::Lines;
+use self::link::leads_out;
 use self::paths::PathRules;
-use self::unseen::Deceit;
 use super::found::{Found, Place};
-use super::notes::{Item, Notes, Spot};
+use super::notes::Notes;
 use super::rule::Pack;
 use crate::base::severity::Severity;
 use crate::base::units;
@@ -29,19 +34,15 @@ use crate::inventory::Kind;
 
 /// What is known of an entry before anybody looks into it.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// Which entry.
-    pub item: Item<'a>,
+pub(super) struct Facts<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub(super) kind: Kind,
     /// Permission bits, 0 to 0o7777; 0 where there are none.
-    pub mode: u32,
+    pub(super) mode: u32,
+    /// Bytes of a file; 0 for anything else.
+    pub(super) size_bytes: u64,
     /// Where it points, if it is a link.
-    pub link_target: Option<&'a [u8]>,
-    /// The whole content of a file, or at least its first 8 KiB.
-    pub content: &'a [u8],
-    /// Whether that is the whole.
-    pub is_whole: bool,
+    pub(super) link_target: Option<&'a [u8]>,
 }
 
 const PRIVATE_KEY: &str = "credential_file.private_key";
@@ -107,68 +108,45 @@ pub(super) const CHECKS: [&str; 32] = [
 
 /// The checks of files, ready.
 #[derive(Debug)]
-pub struct Checks<'p> {
+pub(super) struct Checks<'p> {
     pack: &'p Pack,
     paths: PathRules,
 }
 
 impl<'p> Checks<'p> {
     /// Makes the checks ready.
-    pub fn new(pack: &'p Pack) -> Self {
+    pub(super) fn new(pack: &'p Pack) -> Self {
         Self {
             pack,
             paths: PathRules::new(pack),
         }
     }
 
-    /// What is wrong with an entry of a tree.
-    pub fn entry(&self, facts: &Facts<'_>) -> Vec<Found> {
-        let mut notes = Notes::new(self.pack, facts.item);
-        name::check(&mut notes);
+    /// What is wrong with an entry of a tree, from outside.
+    pub(super) fn entry(&self, facts: &Facts<'_>, notes: &mut Notes<'_>) {
+        name::check(notes);
         match facts.kind {
-            Kind::File => {
-                mode(&mut notes, facts.mode);
-                self.content(&mut notes, (facts.content, facts.is_whole));
-            }
-            Kind::Directory => mode_of_directory(&mut notes, facts.mode),
-            Kind::Symlink => link(&mut notes, facts.link_target.unwrap_or_default()),
+            Kind::File => mode(notes, facts.mode),
+            Kind::Directory => mode_of_directory(notes, facts.mode),
+            Kind::Symlink => link(notes, facts.link_target.unwrap_or_default()),
             Kind::Special(_) => {
                 let message = format!("a {} lies among the files", facts.kind.name());
                 notes.add(SPECIAL, None, message);
             }
         }
-        notes.into_found()
     }
 
-    /// What is wrong with a member of an archive.
-    pub fn member(&self, member: &Member<'_>) -> Vec<Found> {
-        let mut notes = Notes::new(self.pack, member.item);
-        archive::check(&mut notes, member);
-        name::check(&mut notes);
-        self.content(&mut notes, (member.content, member.is_whole));
-        notes.into_found()
+    /// What is wrong with a member of an archive, from outside.
+    pub(super) fn member(&self, member: &Member<'_>, notes: &mut Notes<'_>) {
+        archive::check(notes, member);
+        name::check(notes);
     }
 
-    /// That an archive unpacks to more than anybody wants.
-    pub fn bomb(&self, item: &Item<'_>, bomb: &Bomb) -> Vec<Found> {
-        let mut notes = Notes::new(self.pack, *item);
-        notes.add(archive::BOMB, None, bomb.message());
-        notes.into_found()
-    }
-
-    /// What deceives in a text, by line and column. Texts that are no programs may turn the
-    /// direction of writing, and mix alphabets, as their languages do.
-    pub fn text(&self, item: &Item<'_>, text: &str) -> Vec<Found> {
-        let mut notes = Notes::new(self.pack, *item);
-        if !text.is_ascii() {
-            trojan_source(&mut notes, text);
-        }
-        notes.into_found()
-    }
-
-    fn content(&self, notes: &mut Notes<'_>, (content, is_whole): (&[u8], bool)) {
-        self.credentials(notes, content);
-        let format = kind::of(content);
+    /// Begins to look at a content which begins like this, and whether it is text of a wider
+    /// encoding.
+    pub(super) fn watch(&self, (head, is_wide): (&[u8], bool), notes: &mut Notes<'_>) -> Watch {
+        self.credentials(notes, head);
+        let format = kind::of(head);
         match format.map(|format| (format.class, format.name)) {
             Some((Class::Dump, name @ "a PostgreSQL dump")) => {
                 notes.add(DATABASE_DUMP, None, format!("the file is {name}"));
@@ -176,16 +154,22 @@ impl<'p> Checks<'p> {
             Some((Class::Dump, name)) => {
                 notes.add(MEMORY_DUMP, None, format!("the file is {name}"));
             }
-            _ if is_written_dump(content) => {
+            _ if is_written_dump(head) => {
                 let message = "the file is a dump of a data base, in SQL";
                 notes.add_as(DATABASE_DUMP, Severity::Medium, None, message);
             }
-            _ => disguise(notes, (content, format)),
+            _ => disguise(notes, (head, format)),
         }
-        if is_whole {
-            appended(notes, (content, format));
+        const PICKLES: [&str; 5] = ["pkl", "pickle", "pck", "pcl", "dill"];
+        let extension = notes.item().extension();
+        let is_media = format.is_some_and(|format| format.class == Class::Media);
+        let pickle = pickle::Reader::new(head, PICKLES.contains(&&*extension));
+        let is_text = is_wide || (pickle.is_none() && kind::is_text(head));
+        Watch {
+            pickle,
+            lines: is_text.then(|| Lines::new(head, &extension)),
+            tail: is_media.then(Tail::default),
         }
-        look_into_pickle(notes, content);
     }
 
     /// Stores of credentials, by name and by what is in them.
@@ -289,7 +273,7 @@ fn mode_of_directory(notes: &mut Notes<'_>, mode: u32) {
 
 fn link(notes: &mut Notes<'_>, target: &[u8]) {
     // Nothing is where services are switched off with.
-    if target != b"/dev/null" && archive::leads(notes.item().path, target) != Leads::Inside {
+    if target != b"/dev/null" && leads_out(notes.item().path, target) {
         let target = units::printable(&String::from_utf8_lossy(target)).into_owned();
         let message = format!("the link points to `{target}`, out of the tree");
         notes.add(LINK_OUTSIDE, None, message);
@@ -338,37 +322,54 @@ fn disguise(notes: &mut Notes<'_>, (content, format): (&[u8], Option<&kind::Form
     notes.add_as(check, severity, None, message);
 }
 
-/// Notes a zip archive that hides behind a picture or sound: programs that unpack look for its end.
-fn appended(notes: &mut Notes<'_>, (content, format): (&[u8], Option<&kind::Format>)) {
-    let is_media = format.is_some_and(|format| format.class == Class::Media);
-    if is_media && archive::ends_as_zip(content) {
-        notes.add(APPENDED, None, "a zip archive is appended to the content");
+/// A content on its way through, its first bytes included.
+pub(super) struct Watch {
+    pickle: Option<pickle::Reader>,
+    lines: Option<Lines>,
+    tail: Option<Tail>,
+}
+
+impl Watch {
+    /// Looks at the next bytes: as they are, or as UTF-8 where they are text of a wider encoding.
+    pub(super) fn feed(&mut self, bytes: &[u8], notes: &mut Notes<'_>) {
+        if let Some(pickle) = &mut self.pickle {
+            pickle.feed(bytes);
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.feed(bytes, notes);
+        }
+        if let Some(tail) = &mut self.tail {
+            tail.feed(bytes);
+        }
+    }
+
+    /// Notes what the whole showed.
+    pub(super) fn finish(self, notes: &mut Notes<'_>) {
+        if let Some(lines) = self.lines {
+            lines.finish(notes);
+        }
+        if self.tail.is_some_and(|tail| tail.ends_as_zip()) {
+            notes.add(APPENDED, None, "a zip archive is appended to the content");
+        }
+        if let Some(pickle) = self.pickle {
+            of_pickle(notes, pickle);
+        }
     }
 }
 
-fn look_into_pickle(notes: &mut Notes<'_>, content: &[u8]) {
-    const EXTENSIONS: [&str; 5] = ["pkl", "pickle", "pck", "pcl", "dill"];
-    let extension = notes.item().extension();
-    let is_named_so = EXTENSIONS.contains(&&*extension);
-    let Some(pickle) = pickle::read(
-        archive::array_of_objects(content).unwrap_or(content),
-        is_named_so,
-    ) else {
-        return;
-    };
-    let of_danger = |wanted| {
-        let imports = pickle.imports.iter();
-        let bad = imports.filter(|(module, name)| danger::of(module, name) == Some(wanted));
-        let names = bad
-            .map(|(module, name)| format!("`{}`", units::printable(&format!("{module}.{name}"))));
-        names.take(5).collect::<Vec<_>>().join(", ")
-    };
+fn of_pickle(notes: &mut Notes<'_>, pickle: pickle::Reader) {
+    let (imports, end) = pickle.finish();
     for (danger, check) in [
         (Danger::Runs, PICKLE_RUNS),
         (Danger::Reaches, PICKLE_REACHES),
     ] {
-        let names = of_danger(danger);
+        let bad = imports.iter().filter(|(_, found)| **found == danger);
+        let names = bad.map(|((module, name), _)| {
+            format!("`{}`", units::printable(&format!("{module}.{name}")))
+        });
+        let names: Vec<_> = names.take(5).collect();
         if !names.is_empty() {
+            let names = names.join(", ");
             notes.add(
                 check,
                 None,
@@ -376,78 +377,9 @@ fn look_into_pickle(notes: &mut Notes<'_>, content: &[u8]) {
             );
         }
     }
-    if pickle.end == pickle::End::TooMuch {
+    if end == pickle::End::TooMuch {
         let message = "the pickle wants more room than is given, and was not followed to its end";
         notes.add(PICKLE_UNBOUNDED, None, message);
-    }
-}
-
-/// How many lines of a file are told of; who has more knows enough.
-const LINES_TOLD_MAX: usize = 20;
-
-/// Extensions of programs' texts.
-const CODE: [&str; 62] = [
-    "adb", "ads", "asm", "awk", "bash", "bat", "c", "cc", "clj", "cmake", "cmd", "cpp", "cs", "cu",
-    "cxx", "dart", "erl", "ex", "exs", "f90", "fs", "gd", "glsl", "go", "gradle", "groovy", "h",
-    "hh", "hlsl", "hpp", "hs", "java", "jl", "js", "jsx", "kt", "kts", "lua", "m", "mjs", "cjs",
-    "ml", "nim", "php", "pl", "pm", "ps1", "py", "pyi", "r", "rb", "rs", "s", "scala", "sh", "sol",
-    "sql", "swift", "tf", "ts", "tsx", "zig",
-];
-
-fn trojan_source(notes: &mut Notes<'_>, text: &str) {
-    let extension = notes.item().extension();
-    let is_code = CODE.contains(&&*extension) || text.starts_with("#!");
-    let mut told = 0;
-    for (number, line) in text.split('\n').enumerate() {
-        if line.is_ascii() {
-            continue;
-        }
-        for (deceit, column) in unseen::deceits(line) {
-            let (check, severity, message) = match (deceit, is_code) {
-                (Deceit::TurnsAround, true) => (
-                    BIDI,
-                    Severity::High,
-                    "what is shown here is not what runs: the direction of writing is turned",
-                ),
-                (Deceit::TurnsAround, false) if line.contains(['\u{202d}', '\u{202e}']) => (
-                    BIDI,
-                    Severity::Medium,
-                    "the direction of writing is overridden",
-                ),
-                (Deceit::Embeds, true) => (
-                    BIDI,
-                    Severity::Low,
-                    "the direction of writing is turned and turned back",
-                ),
-                (Deceit::HiddenText, _) => (
-                    HIDDEN_TEXT,
-                    Severity::High,
-                    "a run of characters that nobody sees",
-                ),
-                (Deceit::Filler, true) => (
-                    INVISIBLE,
-                    Severity::High,
-                    "a name holds a letter that nobody sees",
-                ),
-                (Deceit::ZeroWidth, true) => (
-                    INVISIBLE,
-                    Severity::Medium,
-                    "a character without width beside a name",
-                ),
-                (Deceit::Homoglyph, true) => (
-                    HOMOGLYPH,
-                    Severity::Medium,
-                    "a word mixes Latin letters with others that look like them",
-                ),
-                _ => continue,
-            };
-            let line = number as u64 + 1;
-            notes.add_as(check, severity, Some(Spot { line, column }), message);
-            told += 1;
-        }
-        if told >= LINES_TOLD_MAX {
-            return;
-        }
     }
 }
 

@@ -1,34 +1,33 @@
 //! What a pickle would import when it is loaded, read without loading it: a small machine that
-//! follows the opcodes, keeps the texts on its stack, and runs nothing.
+//! follows the opcodes, keeps the texts on its stack that matter, and runs nothing.
 //!
-//! Opcodes and their arguments are those of Python's `pickletools`, protocols 0 to 5. Bounded by
-//! the bytes at hand and by [`ITEMS_MAX`]; a pickle inside a pickle stays a string of bytes.
+//! Opcodes and their arguments are those of Python's `pickletools`, protocols 0 to 5. The bytes
+//! come piece by piece; memory is bounded by [`ITEMS_MAX`] and [`MEMO_MAX`], and a pickle inside a
+//! pickle stays a string of bytes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-/// The most names that are remembered of one file.
-const IMPORTS_MAX: usize = 1000;
-/// The most things on the stack, and in the memo: Python's own pickler stays far below on the
-/// stack, handing over a thousand at a time.
-const ITEMS_MAX: usize = 1 << 22;
+use super::danger::{self, Danger};
+
+/// The most things on the stack: Python's own pickler stays far below, handing over a thousand at
+/// a time.
+const ITEMS_MAX: usize = 1 << 20;
+/// The most things in the memo. Large data has more; what is left out is known to be lost.
+const MEMO_MAX: usize = 1 << 21;
+/// The most of them under numbers that do not count up.
+const MEMO_SPARSE_MAX: usize = 1 << 14;
 /// The longest text that can be a part of a name, bytes.
 const NAME_BYTES_MAX: usize = 255;
-
-/// What was found in a pickle.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Pickle {
-    /// The module and name of everything that it would import, sorted.
-    pub(super) imports: BTreeSet<(String, String)>,
-    /// How far it was followed.
-    pub(super) end: End,
-}
+/// The most names that are remembered of one file.
+const KNOWN_MAX: usize = 1000;
+/// How many of the latest texts are remembered, to be shown.
+const LATEST_MAX: usize = 64;
 
 /// How far a pickle was followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// To where its bytes make no sense or are no more: there Python stops too, having done what
     /// came before.
-    #[default]
     Broken,
     /// To its end.
     Whole,
@@ -40,39 +39,92 @@ pub(super) enum End {
 #[derive(Clone, Copy)]
 enum Item {
     Mark,
-    /// From where in the content, and how long.
-    Text(u32, u8),
+    /// A text that [`danger`] knows: its place in `known`.
+    Known(u32),
+    /// Another text that could be a name, by the number of texts before it.
+    Plain(u32),
+    /// A text that is no name, or no text.
     Other,
+    /// What the memo had no room for.
+    Lost,
 }
 
-/// The module and name of an import that is computed while the pickle is loaded.
-pub(super) const COMPUTED: &str = "?";
-
-/// Reads the pickles that a content begins with, one behind the other, as far as they go; `None`
-/// where the first bytes are no pickle's, unless its name says that it is one.
-pub(super) fn read(content: &[u8], is_named_so: bool) -> Option<Pickle> {
-    read_within(ITEMS_MAX, content, is_named_so)
+/// What the machine waits for.
+#[derive(Clone, Copy)]
+enum Wants {
+    Opcode,
+    /// So many bytes more of an argument, the first of which are kept.
+    Bytes(u8, u64),
+    /// So many bytes more of the length of an argument.
+    Length(u8, u64),
+    /// So many lines more.
+    Lines(u8, u8),
+    /// The first byte of another pickle behind the end.
+    Another,
+    Nothing,
 }
 
-fn read_within(items_max: usize, content: &[u8], is_named_so: bool) -> Option<Pickle> {
-    if !is_named_so && !begins_as_binary(content) && !begins_as_text(content) {
-        return None;
+/// How an opcode's argument is written.
+enum Shape {
+    /// So many bytes; may be none.
+    Fixed(u64),
+    /// A length of so many bytes, and what it counts.
+    Counted(u64),
+    /// So many lines.
+    Lines(u8),
+}
+
+/// A pickle on its way through.
+pub(super) struct Reader {
+    wants: Wants,
+    /// What has come of the argument; what is too long to be a name is cut off.
+    argument: Vec<u8>,
+    stack: Vec<Item>,
+    memo: Memo,
+    known: Vec<String>,
+    /// The latest texts by their numbers, in a ring.
+    latest: Vec<(u32, String)>,
+    texts: u32,
+    items_max: usize,
+    memo_max: usize,
+    end: End,
+    /// What it would import that means harm: module and name.
+    imports: BTreeMap<(String, String), Danger>,
+}
+
+/// What a pickle keeps under numbers. Those that count up from 0 are the rule.
+#[derive(Default)]
+struct Memo {
+    dense: Vec<Item>,
+    sparse: HashMap<u64, Item>,
+    /// How many there was no room for.
+    lost: usize,
+}
+
+impl Memo {
+    /// How many numbers are taken.
+    fn len(&self) -> usize {
+        self.dense.len() + self.sparse.len() + self.lost
     }
-    let mut pickle = Pickle::default();
-    let mut at = 0;
-    loop {
-        let mut machine = Machine::new(content, at);
-        machine.run(items_max, &mut pickle);
-        at = machine.at;
-        // What else is behind the end belongs to whoever reads it by other means.
-        if machine.end != End::Whole || !begins_as_binary(&content[at..]) {
-            // A whole pickle with something else behind it is whole.
-            if machine.end != End::Broken {
-                pickle.end = machine.end;
-            }
-            return Some(pickle);
+
+    fn set(&mut self, at: u64, item: Item, max: usize) {
+        let place = usize::try_from(at).unwrap_or(usize::MAX);
+        if let Some(slot) = self.dense.get_mut(place) {
+            *slot = item;
+        } else if place == self.dense.len() && place < max {
+            self.sparse.remove(&at);
+            self.dense.push(item);
+        } else if self.sparse.len() < MEMO_SPARSE_MAX {
+            self.sparse.insert(at, item);
+        } else {
+            self.lost += 1;
         }
-        pickle.end = End::Whole;
+    }
+
+    fn get(&self, at: u64) -> Option<Item> {
+        let dense = || self.dense.get(usize::try_from(at).ok()?);
+        let found = dense().or_else(|| self.sparse.get(&at)).copied();
+        found.or((self.lost > 0).then_some(Item::Lost))
     }
 }
 
@@ -85,109 +137,215 @@ fn begins_as_binary(content: &[u8]) -> bool {
 /// name, a mark or a container.
 fn begins_as_text(content: &[u8]) -> bool {
     match content {
-        [b'c', rest @ ..] => name_line(rest).is_some_and(|(_, rest)| name_line(rest).is_some()),
-        [b'(', b'c' | b'i' | b'd' | b'l' | b't' | b'S' | b'V', ..] => true,
+        [b'c', rest @ ..] | [b'(', b'c', rest @ ..] => {
+            name_line(rest).and_then(name_line).is_some()
+        }
+        [b'(', b'd' | b'l' | b't', b'p', b'0'..=b'9', ..] => true,
+        [b'(', b'S', b'\'' | b'"', ..] => true,
         _ => false,
     }
 }
 
-/// A line that is a dotted name, and what follows it.
-fn name_line(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let end = memchr::memchr(b'\n', bytes.get(..bytes.len().min(256))?)?;
+/// What follows a line that is a dotted name.
+fn name_line(bytes: &[u8]) -> Option<&[u8]> {
+    let end = memchr::memchr(b'\n', &bytes[..bytes.len().min(NAME_BYTES_MAX)])?;
     let name = std::str::from_utf8(&bytes[..end]).ok()?;
-    let is_inner = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    let is_name = !name.is_empty() && name.chars().all(is_inner);
-    is_name.then_some((name, &bytes[end + 1..]))
+    danger::is_name(name).then(|| &bytes[end + 1..])
 }
 
-struct Machine<'c> {
-    content: &'c [u8],
-    at: usize,
-    stack: Vec<Item>,
-    memo: Memo,
-    end: End,
+/// Where the pickle begins in a NumPy array of objects (`numpy.lib.format`): behind a header that
+/// says so.
+fn start_in_array(head: &[u8]) -> Option<u64> {
+    let rest = head.strip_prefix(b"\x93NUMPY")?;
+    let (start, length) = match rest {
+        [1, _, low, high, ..] => (4, u64::from(u16::from_le_bytes([*low, *high]))),
+        [2 | 3, _, a, b, c, d, ..] => (6, u64::from(u32::from_le_bytes([*a, *b, *c, *d]))),
+        _ => return None,
+    };
+    let length_at_hand = usize::try_from(length).ok()?.min(rest.len() - start);
+    let header = &rest[start..][..length_at_hand];
+    let of_objects = memchr::memmem::find(header, b"|O").or(memchr::memmem::find(header, b"'O'"));
+    of_objects.map(|_| 6 + start as u64 + length)
 }
 
-/// What a pickle keeps under numbers. Those that count up from 0 are the rule.
-#[derive(Default)]
-struct Memo {
-    dense: Vec<Item>,
-    sparse: HashMap<u64, Item>,
-}
-
-impl Memo {
-    /// How many numbers are taken.
-    fn len(&self) -> usize {
-        self.dense.len() + self.sparse.len()
-    }
-
-    fn set(&mut self, at: u64, item: Item) {
-        match usize::try_from(at) {
-            Ok(place) if place < self.dense.len() => self.dense[place] = item,
-            Ok(place) if place == self.dense.len() => {
-                self.sparse.remove(&at);
-                self.dense.push(item);
-            }
-            _ => drop(self.sparse.insert(at, item)),
+impl Reader {
+    /// A reader for a content that begins like this; `None` where that is no pickle's beginning,
+    /// unless its name says that it is one. The head is to be fed too.
+    pub(super) fn new(head: &[u8], is_named_so: bool) -> Option<Self> {
+        let skipped = start_in_array(head);
+        let is_one = is_named_so || begins_as_binary(head) || begins_as_text(head);
+        match (skipped, is_one) {
+            (Some(skipped), _) => Some(Self::after(skipped)),
+            (None, true) => Some(Self::after(0)),
+            (None, false) => None,
         }
     }
 
-    fn get(&self, at: u64) -> Option<Item> {
-        let dense = || self.dense.get(usize::try_from(at).ok()?);
-        dense().or_else(|| self.sparse.get(&at)).copied()
-    }
-}
-
-impl<'c> Machine<'c> {
-    fn new(content: &'c [u8], at: usize) -> Self {
+    fn after(skipped: u64) -> Self {
         Self {
-            content,
-            at,
+            wants: match skipped {
+                0 => Wants::Opcode,
+                // As an argument of nothing.
+                skipped => Wants::Bytes(FRAME, skipped),
+            },
+            argument: Vec::new(),
             stack: Vec::new(),
             memo: Memo::default(),
+            known: Vec::new(),
+            latest: Vec::new(),
+            texts: 0,
+            items_max: ITEMS_MAX,
+            memo_max: MEMO_MAX,
             end: End::Broken,
+            imports: BTreeMap::new(),
         }
     }
 
-    fn run(&mut self, items_max: usize, pickle: &mut Pickle) {
-        while self.end == End::Broken && self.step(pickle).is_some() {
-            if self.stack.len() > items_max || self.memo.len() > items_max {
-                self.end = End::TooMuch;
+    /// Follows the next bytes.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            match self.wants {
+                Wants::Nothing => return,
+                Wants::Opcode => {
+                    bytes = rest;
+                    self.begin(*first);
+                }
+                Wants::Another if *first == PROTO => {
+                    bytes = rest;
+                    self.stack.clear();
+                    self.memo = Memo::default();
+                    self.begin(*first);
+                }
+                // What else is behind the end belongs to whoever reads it by other means.
+                Wants::Another => self.wants = Wants::Nothing,
+                Wants::Bytes(opcode, left) => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    self.hold(&bytes[..taken]);
+                    bytes = &bytes[taken..];
+                    self.wants = Wants::Bytes(opcode, left - taken as u64);
+                    if left == taken as u64 {
+                        self.complete(opcode);
+                    }
+                }
+                Wants::Length(opcode, left) => {
+                    bytes = rest;
+                    self.argument.push(*first);
+                    self.wants = Wants::Length(opcode, left - 1);
+                    if left == 1 {
+                        let length = number(&self.argument);
+                        self.argument.clear();
+                        self.wants = Wants::Bytes(opcode, length);
+                        if length == 0 {
+                            self.complete(opcode);
+                        }
+                    }
+                }
+                Wants::Lines(opcode, left) => {
+                    let end = memchr::memchr(b'\n', bytes);
+                    let taken = end.map_or(bytes.len(), |end| end + 1);
+                    self.hold(&bytes[..taken]);
+                    bytes = &bytes[taken..];
+                    match (end, left) {
+                        (None, _) => {}
+                        (Some(_), 1) => self.complete(opcode),
+                        (Some(_), _) => self.wants = Wants::Lines(opcode, left - 1),
+                    }
+                }
             }
         }
     }
 
-    fn step(&mut self, pickle: &mut Pickle) -> Option<()> {
-        let opcode = self.number(1)? as u8;
+    /// What was found, and how far it was followed.
+    pub(super) fn finish(self) -> (BTreeMap<(String, String), Danger>, End) {
+        (self.imports, self.end)
+    }
+
+    /// Keeps what may be a name or a number.
+    fn hold(&mut self, bytes: &[u8]) {
+        // One byte more than a name shows that it is none; two lines are two names.
+        let room = (2 * NAME_BYTES_MAX + 3).saturating_sub(self.argument.len());
+        self.argument
+            .extend_from_slice(&bytes[..room.min(bytes.len())]);
+    }
+
+    fn begin(&mut self, opcode: u8) {
+        self.argument.clear();
+        self.wants = match shape(opcode) {
+            Some(Shape::Fixed(0)) => return self.complete(opcode),
+            Some(Shape::Fixed(length)) => Wants::Bytes(opcode, length),
+            Some(Shape::Counted(length)) => Wants::Length(opcode, length),
+            Some(Shape::Lines(lines)) => Wants::Lines(opcode, lines),
+            None => Wants::Nothing,
+        };
+    }
+
+    /// Does what an opcode does whose argument is there.
+    fn complete(&mut self, opcode: u8) {
+        self.wants = Wants::Opcode;
+        if self.act(opcode).is_none() {
+            self.wants = Wants::Nothing;
+        } else if self.stack.len() > self.items_max {
+            self.give_up();
+        }
+        self.argument.clear();
+    }
+
+    fn give_up(&mut self) {
+        self.end = End::TooMuch;
+        self.wants = Wants::Nothing;
+    }
+
+    /// `None` where Python would stop.
+    fn act(&mut self, opcode: u8) -> Option<()> {
         match opcode {
-            b'.' => self.end = End::Whole,
-            // Names.
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                note(pickle, module, name);
+            STOP => {
+                self.end = End::Whole;
+                self.wants = Wants::Another;
+            }
+            PROTO => return (self.argument.first()? <= &5).then_some(()),
+            FRAME => {}
+            // GLOBAL and INST: two lines.
+            b'c' | b'i' => {
+                let argument = std::mem::take(&mut self.argument);
+                let mut lines = std::str::from_utf8(&argument).ok()?.split('\n');
+                let (module, name) = (lines.next()?, lines.next()?);
+                // No escape is read here: what is no name is nothing that could be imported.
+                if !danger::is_name(module) || !danger::is_name(name) {
+                    return None;
+                }
+                self.import(module, name);
+                if opcode == b'i' {
+                    self.drop_to_mark()?;
+                }
                 self.stack.push(Item::Other);
             }
-            b'i' => {
-                let (module, name) = (self.line()?, self.line()?);
-                note(pickle, module, name);
-                self.drop_to_mark()?;
-                self.stack.push(Item::Other);
-            }
+            // STACK_GLOBAL. Python's own pickler always has two texts at hand.
             0x93 => {
                 let (name, module) = (self.stack.pop()?, self.stack.pop()?);
-                // Python's own pickler always has the two texts at hand.
-                let spelled = |item| self.spelled(item).unwrap_or_else(|| COMPUTED.to_owned());
-                note(pickle, &spelled(module), &spelled(name));
+                if matches!(module, Item::Lost) || matches!(name, Item::Lost) {
+                    self.give_up();
+                } else if !matches!(module, Item::Plain(_)) {
+                    let (module, name) = (self.spelled(module), self.spelled(name));
+                    self.import(&module, &name);
+                } else if matches!(name, Item::Other | Item::Mark) {
+                    self.import(COMPUTED, COMPUTED);
+                }
                 self.stack.push(Item::Other);
             }
-            // REDUCE and NEWOBJ take two and give one, NEWOBJ_EX three, OBJ all to a mark.
-            b'R' | 0x81 => self.replace(2)?,
-            0x92 => self.replace(3)?,
-            b'o' => {
-                self.drop_to_mark()?;
-                self.stack.push(Item::Other);
+            // Texts: STRING with its quotes, UNICODE and the counted ones without.
+            b'S' | b'V' | 0x8c | b'U' | b'X' | b'T' | 0x8d => self.push_text(opcode),
+            // The memo: PUT, BINPUT, LONG_BINPUT, MEMOIZE; GET and its kin.
+            b'p' | b'q' | b'r' | 0x94 => {
+                let at = match opcode {
+                    0x94 => self.memo.len() as u64,
+                    _ => self.place(opcode)?,
+                };
+                self.memo.set(at, *self.stack.last()?, self.memo_max);
             }
-            b'b' => drop(self.stack.pop()?),
+            b'g' | b'h' | b'j' => {
+                let at = self.place(opcode)?;
+                self.stack.push(self.memo.get(at)?);
+            }
             _ => return self.move_things(opcode),
         }
         Some(())
@@ -196,188 +354,149 @@ impl<'c> Machine<'c> {
     /// The opcodes that only move things about.
     fn move_things(&mut self, opcode: u8) -> Option<()> {
         match opcode {
-            // PROTO, FRAME.
-            0x80 => drop(self.take(1)?),
-            0x95 => drop(self.take(8)?),
-            // Constants, and what their arguments are.
-            b'N' | 0x88 | 0x89 | b']' | b')' | b'}' | 0x8f | 0x97 => self.stack.push(Item::Other),
-            b'K' => self.other(1)?,
-            b'M' => self.other(2)?,
-            b'J' | 0x84 => self.other(4)?,
-            b'G' => self.other(8)?,
-            0x82 => self.other(1)?,
-            0x83 => self.other(2)?,
-            0x8a => self.counted(1)?,
-            0x8b => self.counted(4)?,
-            b'I' | b'L' | b'F' | b'P' => {
-                self.line()?;
-                self.stack.push(Item::Other);
-            }
-            b'C' => self.counted(1)?,
-            b'B' => self.counted(4)?,
-            0x8e | 0x96 => self.counted(8)?,
-            // Texts.
-            b'S' | b'V' => {
-                let start = self.at;
-                let line = self.line()?;
-                let quotes = usize::from(opcode == b'S' && line.len() >= 2);
-                self.push_text(start + quotes, line.len() - 2 * quotes);
-            }
-            0x8c | b'U' => self.text(1)?,
-            b'X' | b'T' => self.text(4)?,
-            0x8d => self.text(8)?,
-            // The memo.
-            b'p' => {
-                let at = self.line()?.trim().parse().ok()?;
-                self.remember(at)?;
-            }
-            b'q' => {
-                let at = self.number(1)?;
-                self.remember(at)?;
-            }
-            b'r' => {
-                let at = self.number(4)?;
-                self.remember(at)?;
-            }
-            0x94 => self.remember(self.memo.len() as u64)?,
-            b'g' => {
-                let at = self.line()?.trim().parse().ok()?;
-                self.recall(at)?;
-            }
-            b'h' => {
-                let at = self.number(1)?;
-                self.recall(at)?;
-            }
-            b'j' => {
-                let at = self.number(4)?;
-                self.recall(at)?;
-            }
-            _ => return self.gather(opcode),
-        }
-        Some(())
-    }
-
-    /// The opcodes that take several things off the stack.
-    fn gather(&mut self, opcode: u8) -> Option<()> {
-        match opcode {
             b'(' => self.stack.push(Item::Mark),
-            b'0' => drop(self.stack.pop()?),
-            b'1' => self.drop_to_mark()?,
             b'2' => self.stack.push(*self.stack.last()?),
-            // TUPLE, LIST, DICT and FROZENSET of all to a mark; APPENDS, SETITEMS, ADDITEMS into
-            // what lies before it.
-            b't' | b'l' | b'd' | 0x91 => {
+            // POP, APPEND and BUILD take one, SETITEM two.
+            b'0' | b'a' | b'b' => drop(self.stack.pop()?),
+            b's' => self.drop_last(2)?,
+            // POP_MARK, APPENDS, SETITEMS, ADDITEMS.
+            b'1' | b'e' | b'u' | 0x90 => self.drop_to_mark()?,
+            // TUPLE, LIST, DICT, FROZENSET and OBJ of all to a mark.
+            b't' | b'l' | b'd' | 0x91 | b'o' => {
                 self.drop_to_mark()?;
                 self.stack.push(Item::Other);
             }
-            b'e' | b'u' | 0x90 => self.drop_to_mark()?,
-            b'a' => drop(self.stack.pop()?),
-            b's' => {
-                self.stack.pop()?;
-                self.stack.pop()?;
-            }
+            // TUPLE1, BINPERSID and READONLY_BUFFER replace one; TUPLE2, REDUCE and NEWOBJ two;
+            // TUPLE3 and NEWOBJ_EX three.
             0x85 | b'Q' | 0x98 => self.replace(1)?,
-            0x86 => self.replace(2)?,
-            0x87 => self.replace(3)?,
-            _ => return None,
+            0x86 | b'R' | 0x81 => self.replace(2)?,
+            0x87 | 0x92 => self.replace(3)?,
+            // All others push something that is no text.
+            _ => self.stack.push(Item::Other),
         }
         Some(())
     }
 
-    fn take(&mut self, count: u64) -> Option<&'c [u8]> {
-        let end = self.at.checked_add(usize::try_from(count).ok()?)?;
-        let taken = self.content.get(self.at..end)?;
-        self.at = end;
-        Some(taken)
+    /// The number of a place in the memo: in digits, or in bytes.
+    fn place(&self, opcode: u8) -> Option<u64> {
+        match opcode {
+            b'p' | b'g' => std::str::from_utf8(&self.argument)
+                .ok()?
+                .trim()
+                .parse()
+                .ok(),
+            _ => Some(number(&self.argument)),
+        }
     }
 
-    /// An unsigned number of so many bytes, little end first.
-    fn number(&mut self, bytes: u64) -> Option<u64> {
-        let taken = self.take(bytes)?;
-        let add = |sum, byte: &u8| sum << 8 | u64::from(*byte);
-        Some(taken.iter().rev().fold(0, add))
-    }
-
-    /// What stands before the next end of a line.
-    fn line(&mut self) -> Option<&'c str> {
-        let rest = &self.content[self.at..];
-        let end = memchr::memchr(b'\n', rest)?;
-        self.at += end + 1;
-        // Python reads names and numbers as UTF-8 or ASCII, and stops at anything else.
-        std::str::from_utf8(&rest[..end]).ok()
-    }
-
-    /// Pushes something whose argument is so many bytes.
-    fn other(&mut self, bytes: u64) -> Option<()> {
-        self.take(bytes)?;
-        self.stack.push(Item::Other);
-        Some(())
-    }
-
-    /// Pushes something whose argument follows its length, a number of so many bytes.
-    fn counted(&mut self, length_bytes: u64) -> Option<()> {
-        let length = self.number(length_bytes)?;
-        self.other(length)
-    }
-
-    fn text(&mut self, length_bytes: u64) -> Option<()> {
-        let length = self.number(length_bytes)?;
-        let start = self.at;
-        let length = self.take(length)?.len();
-        self.push_text(start, length);
-        Some(())
-    }
-
-    fn push_text(&mut self, start: usize, length: usize) {
-        let text = match (u32::try_from(start), u8::try_from(length)) {
-            (Ok(start), Ok(length)) => Item::Text(start, length),
-            // Longer than NAME_BYTES_MAX, or beyond what anybody holds in memory.
+    fn push_text(&mut self, opcode: u8) {
+        let mut text = &self.argument[..];
+        if matches!(opcode, b'S' | b'V') {
+            text = text.strip_suffix(b"\n").unwrap_or(text);
+        }
+        if opcode == b'S' {
+            text = text.get(1..text.len().max(2) - 1).unwrap_or_default();
+        }
+        let is_short = text.len() <= NAME_BYTES_MAX;
+        let item = match std::str::from_utf8(text) {
+            Ok(text) if is_short && danger::is_known(text) => {
+                let known = self.known.iter().position(|other| other == text);
+                let at = known.unwrap_or_else(|| {
+                    self.known.push(text.to_owned());
+                    self.known.len() - 1
+                });
+                if at >= KNOWN_MAX {
+                    self.give_up();
+                }
+                Item::Known(at as u32)
+            }
+            Ok(text) if is_short && danger::is_name(text) => {
+                let latest = (self.texts, text.to_owned());
+                match self.latest.get_mut(self.texts as usize % LATEST_MAX) {
+                    Some(slot) => *slot = latest,
+                    None => self.latest.push(latest),
+                }
+                self.texts = self.texts.wrapping_add(1);
+                Item::Plain(self.texts.wrapping_sub(1))
+            }
             _ => Item::Other,
         };
-        self.stack.push(text);
+        self.stack.push(item);
     }
 
-    /// The text of an item.
-    fn spelled(&self, item: Item) -> Option<String> {
-        let Item::Text(start, length) = item else {
-            return None;
-        };
-        let start = start as usize;
-        let bytes = self.content.get(start..start + usize::from(length))?;
-        Some(String::from_utf8_lossy(bytes).into_owned())
+    /// The text of an item, as far as it is remembered.
+    fn spelled(&self, item: Item) -> String {
+        match item {
+            Item::Known(at) => self.known[at as usize].clone(),
+            Item::Plain(number) => {
+                let slot = self.latest.get(number as usize % LATEST_MAX);
+                let text = slot.filter(|(other, _)| *other == number);
+                text.map_or_else(|| "…".to_owned(), |(_, text)| text.clone())
+            }
+            Item::Mark | Item::Other | Item::Lost => COMPUTED.to_owned(),
+        }
     }
 
-    fn remember(&mut self, at: u64) -> Option<()> {
-        self.memo.set(at, *self.stack.last()?);
-        Some(())
-    }
-
-    fn recall(&mut self, at: u64) -> Option<()> {
-        self.stack.push(self.memo.get(at)?);
+    fn drop_last(&mut self, count: usize) -> Option<()> {
+        let kept = self.stack.len().checked_sub(count)?;
+        self.stack.truncate(kept);
         Some(())
     }
 
     fn replace(&mut self, count: usize) -> Option<()> {
-        let kept = self.stack.len().checked_sub(count)?;
-        self.stack.truncate(kept);
+        self.drop_last(count)?;
         self.stack.push(Item::Other);
         Some(())
     }
 
     fn drop_to_mark(&mut self) -> Option<()> {
-        let mark = self
-            .stack
-            .iter()
-            .rposition(|item| matches!(item, Item::Mark));
-        self.stack.truncate(mark?);
+        let is_mark = |item: &Item| matches!(item, Item::Mark);
+        let mark = self.stack.iter().rposition(is_mark)?;
+        self.stack.truncate(mark);
         Some(())
+    }
+
+    fn import(&mut self, module: &str, name: &str) {
+        if let Some(danger) = danger::of(module, name)
+            && self.imports.len() < KNOWN_MAX
+        {
+            self.imports
+                .insert((module.to_owned(), name.to_owned()), danger);
+        }
     }
 }
 
-fn note(pickle: &mut Pickle, module: &str, name: &str) {
-    if pickle.imports.len() < IMPORTS_MAX && module.len() + name.len() <= 2 * NAME_BYTES_MAX {
-        pickle.imports.insert((module.to_owned(), name.to_owned()));
-    }
+const STOP: u8 = b'.';
+const PROTO: u8 = 0x80;
+const FRAME: u8 = 0x95;
+/// The module or name of an import that is computed, or spelled with escapes.
+const COMPUTED: &str = "?";
+
+/// How an opcode's argument is written; `None` for what is no opcode.
+fn shape(opcode: u8) -> Option<Shape> {
+    Some(match opcode {
+        b'K' | b'q' | b'h' | PROTO | 0x82 => Shape::Fixed(1),
+        b'M' | 0x83 => Shape::Fixed(2),
+        b'J' | b'r' | b'j' | 0x84 => Shape::Fixed(4),
+        b'G' | FRAME => Shape::Fixed(8),
+        b'U' | b'C' | 0x8a | 0x8c => Shape::Counted(1),
+        b'T' | b'X' | b'B' | 0x8b => Shape::Counted(4),
+        0x8d | 0x8e | 0x96 => Shape::Counted(8),
+        b'I' | b'L' | b'F' | b'P' | b'S' | b'V' | b'p' | b'g' => Shape::Lines(1),
+        b'c' | b'i' => Shape::Lines(2),
+        STOP | b'N' | b'(' | b')' | b']' | b'}' | b'0' | b'1' | b'2' => Shape::Fixed(0),
+        b'R' | b'o' | b'b' | b'Q' | b't' | b'l' | b'd' | b'e' | b'u' | b'a' | b's' => {
+            Shape::Fixed(0)
+        }
+        0x81 | 0x85..=0x89 | 0x8f..=0x94 | 0x97 | 0x98 => Shape::Fixed(0),
+        _ => return None,
+    })
+}
+
+/// A number in bytes, little end first.
+fn number(bytes: &[u8]) -> u64 {
+    let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+    bytes.iter().rev().fold(0, add)
 }
 
 #[cfg(test)]
@@ -386,14 +505,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What would be imported, fed byte by byte and at once.
     fn imports(content: &[u8]) -> String {
-        let pickle = read(content, true).unwrap();
-        let names = pickle
-            .imports
-            .iter()
+        let [whole, pieces] = [content.len().max(1), 1].map(|size| {
+            let mut reader = Reader::new(content, true).unwrap();
+            content.chunks(size).for_each(|piece| reader.feed(piece));
+            reader.finish()
+        });
+        assert_eq!(whole, pieces);
+        let (imports, end) = whole;
+        let names = imports
+            .keys()
             .map(|(module, name)| format!("{module}.{name}"));
         names.collect::<Vec<_>>().join(" ")
-            + match pickle.end {
+            + match end {
                 End::Whole => "",
                 End::Broken => " (broken)",
                 End::TooMuch => " (too much)",
@@ -414,9 +539,9 @@ mod tests {
             (b"S'os'\np5\n0g5\nS'system'\n\x93.", "os.system"),
             (b"S'os'\nr\xff\xff\0\x000j\xff\xff\0\0S'system'\n\x93.", "os.system"),
             (b"U\x02os2\x93.", "os.os"),
-            (b"\x80\x04\x95\x0f\0\0\0\0\0\0\0V\\u006fs\n\x8c\x06system\x93.", "\\u006fs.system"),
+            (b"\x80\x04\x95\x0f\0\0\0\0\0\0\0V\\u006fs\n\x8c\x06system\x93.", "?.system"),
             // A name that another call gives.
-            (b"cx\ny\n(tR\x8c\x06system\x93.", "?.system x.y"),
+            (b"cx\ny\n(tR\x8c\x06system\x93.", "?.system"),
             // What comes before the break has happened.
             (b"cos\nsystem\n(S'id'\ntR\xff\xff", "os.system (broken)"),
             (b"cos\nsystem\n(S'id'", "os.system (broken)"),
@@ -446,29 +571,56 @@ mod tests {
             (b"cat\n\nfood", false),
             (b"class Foo:\n    pass\n", false),
             (b"(dp0\n.", true),
+            (b"(dp0\n.", true),
+            (b"(S'id'\nios\nsystem\n.", true),
+            (b"(configuration)=\n# Configuration\n", false),
             (b"(a text)", false),
             (b"", false),
         ] {
-            assert_eq!(read(content, false).is_some(), is_one, "{content:?}");
+            assert_eq!(Reader::new(content, false).is_some(), is_one, "{content:?}");
         }
-        assert!(read(b"Ncx\ny\n.", true).is_some());
+    }
+
+    #[test]
+    fn an_array_of_objects_has_its_pickle_behind_the_header() {
+        let array = |version: &[u8], header: &[u8]| {
+            let length = (header.len() as u16).to_le_bytes();
+            [b"\x93NUMPY", version, &length, header, b"cos\nsystem\n."].concat()
+        };
+        assert_eq!(imports(&array(&[1, 0], b"{'descr': '|O'}")), "os.system");
+        for other in [
+            array(&[1, 0], b"{'descr': '<f8'}"),
+            array(&[9, 0], b"{'descr': '|O'}"),
+            b"\x93NUMPY\x01\0\xff\xff".to_vec(),
+            b"\x93NUMPY".to_vec(),
+        ] {
+            assert!(Reader::new(&other, false).is_none());
+        }
     }
 
     #[test]
     fn a_pickle_that_only_wants_room_does_not_get_it() {
-        let end = |content: &[u8]| read_within(1000, content, true).unwrap().end;
+        let end = |content: &[u8]| {
+            let mut reader = Reader::new(content, true).unwrap();
+            (reader.items_max, reader.memo_max) = (1000, 1000);
+            reader.feed(content);
+            reader.finish().1
+        };
         for opcode in [b'(', b'N', b']'] {
             assert_eq!(end(&[opcode; 1001]), End::TooMuch);
             assert_eq!(end(&[opcode; 1000]), End::Broken);
         }
-        assert_eq!(end(&[&b"N"[..], &[0x94; 1001]].concat()), End::TooMuch);
-        assert_eq!(end(&[&b"N"[..], &[0x94; 1000], b"."].concat()), End::Whole);
+        // A memo larger than is kept, and a name out of what was not.
+        let memo = [&b"N"[..], &vec![0x94; 1001 + MEMO_SPARSE_MAX]].concat();
+        assert_eq!(end(&[&memo[..], b"."].concat()), End::Whole);
+        let lost = [&memo[..], b"U\x02os\x94j\0\0\x01\0U\x06system\x93."].concat();
+        assert_eq!(end(&lost), End::TooMuch);
     }
 
     proptest! {
         #[test]
         fn any_bytes_come_to_an_end(content in proptest::collection::vec(any::<u8>(), 0..200)) {
-            read(&content, true);
+            imports(&content);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What each fact about an entry makes of it, in tables.
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+use std::sync::OnceLock;
+
+use super::super::notes::Item;
 use super::super::shipped;
 use super::*;
 use crate::inventory::Special;
@@ -18,28 +21,54 @@ fn told(found: &[Found]) -> String {
     told.join(", ")
 }
 
-fn facts<'a>(path: &'a [u8], content: &'a [u8]) -> Facts<'a> {
+const FILE: Facts<'_> = Facts {
+    kind: Kind::File,
+    mode: 0o644,
+    size_bytes: 1,
+    link_target: None,
+};
+
+fn found(path: &[u8], act: impl FnOnce(&Checks<'_>, &mut Notes<'_>)) -> Vec<Found> {
+    static PACK: OnceLock<Pack> = OnceLock::new();
+    let pack = PACK.get_or_init(|| shipped().unwrap());
     let item = Item {
         shown: "shown",
         member: None,
         path,
     };
-    Facts {
-        item,
-        kind: Kind::File,
-        mode: 0o644,
-        link_target: None,
-        content,
-        is_whole: true,
-    }
+    let mut notes = Notes::new(pack, item);
+    act(&Checks::new(pack), &mut notes);
+    notes.into_found()
+}
+
+/// What a content shows, whole and in pieces.
+fn of_content(path: &[u8], content: &[u8]) -> Vec<Found> {
+    let [whole, pieces] = [content.len().max(1), 7].map(|size| {
+        found(path, |checks, notes| {
+            let mut watch = checks.watch((content, false), notes);
+            content
+                .chunks(size)
+                .for_each(|piece| watch.feed(piece, notes));
+            watch.finish(notes);
+        })
+    });
+    assert_eq!(whole, pieces);
+    whole
 }
 
 #[track_caller]
-fn check(facts: &Facts<'_>, expected: &str) {
-    let pack = shipped().unwrap();
-    let found = Checks::new(&pack).entry(facts);
-    let name = String::from_utf8_lossy(facts.item.path);
-    assert_eq!(told(&found), expected, "{name}: {found:?}");
+fn check(path: &str, content: &[u8], expected: &str) {
+    assert_eq!(
+        told(&of_content(path.as_bytes(), content)),
+        expected,
+        "{path} {content:?}"
+    );
+}
+
+#[track_caller]
+fn check_facts(path: &[u8], facts: &Facts<'_>, expected: &str) {
+    let found = found(path, |checks, notes| checks.entry(facts, notes));
+    assert_eq!(told(&found), expected, "{path:?} {facts:?}");
 }
 
 #[test]
@@ -96,7 +125,7 @@ fn names_of_stores_of_credentials_count_unless_the_content_speaks_against_it() {
         ("a.bin", "JAVA PROFILE 1.0.2\0", "dump.memory high"),
         ("README.md", "# all is well", ""),
     ] {
-        check(&facts(name.as_bytes(), content.as_bytes()), expected);
+        check(name, content.as_bytes(), expected);
     }
 }
 
@@ -128,17 +157,12 @@ fn contents_that_are_not_what_the_name_says_are_told_by_what_they_are() {
         ("a.txt", b"\xff\xfea\0b\0", ""),
         ("a.glb", b"glTF\x02\0\0\0", ""),
     ] {
-        check(&facts(name.as_bytes(), content), expected);
+        check(name, content, expected);
     }
     let mut polyglot = png.to_vec();
-    polyglot.extend(b"PK\x01\x02directory");
-    polyglot.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0\x0d\0\0\0\0\0\0\0\0\0");
-    check(&facts(b"a.png", &polyglot), "disguise.appended high");
-    let part = Facts {
-        is_whole: false,
-        ..facts(b"a.png", &polyglot)
-    };
-    check(&part, "");
+    polyglot.extend([&b"PK\x01\x02"[..], &[0; 42]].concat());
+    polyglot.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0\x2e\0\0\0\0\0\0\0\0\0");
+    check("a.png", &polyglot, "disguise.appended high");
 }
 
 #[test]
@@ -159,13 +183,12 @@ fn pickles_are_told_by_what_they_call() {
         ("a.pkl", b"\x80\x02N.", ""),
         ("a.pkl", b"not a pickle", ""),
     ] {
-        check(&facts(name.as_bytes(), content), expected);
+        check(name, content, expected);
     }
 }
 
 #[test]
 fn modes_links_and_kinds_count() {
-    let file = facts(b"a", b"x");
     for (mode, expected) in [
         (0o755, ""),
         (0o4755, "permission.setuid high"),
@@ -177,42 +200,36 @@ fn modes_links_and_kinds_count() {
         ),
         (0o666, "permission.world_writable high"),
     ] {
-        check(&Facts { mode, ..file }, expected);
+        check_facts(b"a", &Facts { mode, ..FILE }, expected);
     }
     let folder = Facts {
         kind: Kind::Directory,
-        ..file
+        ..FILE
     };
     for (mode, expected) in [
         (0o2775, ""),
         (0o1777, ""),
         (0o777, "permission.world_writable high"),
     ] {
-        check(&Facts { mode, ..folder }, expected);
+        check_facts(b"a", &Facts { mode, ..folder }, expected);
     }
-    let link = Facts {
-        kind: Kind::Symlink,
-        mode: 0o777,
-        content: b"",
-        ..facts(b"a/link", b"")
-    };
+    let kind = Kind::Symlink;
     for (target, expected) in [
         (&b"../b"[..], ""),
         (b"../../b", "link.outside high"),
         (b"/etc/passwd", "link.outside high"),
         (b"/dev/null", ""),
     ] {
-        let link_target = Some(target);
-        check(
-            &Facts {
-                link_target,
-                ..link
-            },
-            expected,
-        );
+        let link = Facts {
+            kind,
+            mode: 0o777,
+            size_bytes: 0,
+            link_target: Some(target),
+        };
+        check_facts(b"a/link", &link, expected);
     }
     let kind = Kind::Special(Special::Fifo);
-    check(&Facts { kind, ..file }, "file_type.special medium");
+    check_facts(b"a", &Facts { kind, ..FILE }, "file_type.special medium");
 }
 
 #[test]
@@ -233,15 +250,13 @@ fn names_that_deceive_say_how() {
         ("раypal.txt", "file_name.mixed_script medium"),
         ("привет-mix.txt", ""),
     ] {
-        check(&facts(name.as_bytes(), b"x"), expected);
+        check_facts(name.as_bytes(), &FILE, expected);
     }
-    check(&facts(b"caf\xe9", b"x"), "file_name.not_utf8 low");
+    check_facts(b"caf\xe9", &FILE, "file_name.not_utf8 low");
 }
 
 #[test]
 fn texts_that_deceive_say_where() {
-    let pack = shipped().unwrap();
-    let checks = Checks::new(&pack);
     for (path, text, expected) in [
         ("a.py", "x = 1\n#\u{202e} }\n", "trojan_source.bidi high"),
         (
@@ -254,7 +269,7 @@ fn texts_that_deceive_say_where() {
         ("a.txt", "\u{202e}abc\n", "trojan_source.bidi medium"),
         (
             "a.md",
-            "fine\u{e0041}\u{e0042}\n",
+            "fine\u{e0041}\u{e0042}\u{e0043}\u{e0044}\n",
             "trojan_source.hidden_text high",
         ),
         (
@@ -276,52 +291,15 @@ fn texts_that_deceive_say_where() {
         ("a.md", "is\u{200b}Admin\n", ""),
         ("a.go", "if sсope {\n", "trojan_source.homoglyph medium"),
     ] {
-        let item = facts(path.as_bytes(), b"").item;
-        assert_eq!(told(&checks.text(&item, text)), expected, "{path} {text:?}");
+        check(path, text.as_bytes(), expected);
     }
-    let found = checks.text(&facts(b"a.py", b"").item, "é\n  é = \u{202e}\n");
+    let found = of_content(b"a.py", "é\n  é = \u{202e}\n".as_bytes());
     let finding = &found[0].finding;
     assert_eq!((finding.line, finding.column), (Some(2), Some(7)));
+    let long = format!("{}\n{}\u{202e}\n", "\n".repeat(9), "é".repeat(20_000));
+    let found = of_content(b"a.py", long.as_bytes());
+    let finding = &found[0].finding;
+    assert_eq!((finding.line, finding.column), (Some(11), Some(20_001)));
     let many = "#\u{202e}\n".repeat(1000);
-    assert_eq!(
-        checks.text(&facts(b"a.py", b"").item, &many).len(),
-        LINES_TOLD_MAX
-    );
-}
-
-#[test]
-fn members_of_archives_are_told_by_where_they_would_land() {
-    let pack = shipped().unwrap();
-    let checks = Checks::new(&pack);
-    let member = |path: &'static [u8], link_target| Member {
-        item: facts(path, b"").item,
-        link_target,
-        content: b"x",
-        is_whole: true,
-    };
-    for (member, expected) in [
-        (member(b"a/b.txt", None), ""),
-        (member(b"../b.txt", None), "archive.outside high"),
-        (
-            member(b"a/link", Some(b"../../etc")),
-            "archive.link_outside high",
-        ),
-        (
-            member(b"home/.ssh/id_rsa", None),
-            "credential_file.ssh_key high",
-        ),
-    ] {
-        assert_eq!(told(&checks.member(&member)), expected);
-    }
-    let item = facts(b"a.zip", b"").item;
-    let bomb = Bomb::Bytes {
-        packed: 42 << 10,
-        unpacked_min: 1 << 30,
-    };
-    let found = checks.bomb(&item, &bomb);
-    assert_eq!(told(&found), "archive.bomb high");
-    assert_eq!(
-        found[0].finding.message,
-        "42.0 KiB unpack to more than 1.0 GiB"
-    );
+    assert_eq!(of_content(b"a.py", many.as_bytes()).len(), 20);
 }

@@ -40,6 +40,9 @@ pub(super) fn of(character: char) -> Option<Unseen> {
     })
 }
 
+/// The fewest unseen characters in a row that are a text: a doubled selector is a slip.
+const HIDDEN_CHARS_MIN: u64 = 4;
+
 /// The ways in which a line deceives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Deceit {
@@ -66,7 +69,7 @@ pub(super) fn deceits(line: &str) -> Vec<(Deceit, u64)> {
         }
     };
     let mut open: Vec<(Unseen, u64)> = Vec::new();
-    let (mut before, mut run) = (' ', 0);
+    let (mut before, mut run, mut is_flag) = (' ', 0, false);
     let mut characters = line.chars().peekable();
     let mut column = 0;
     while let Some(character) = characters.next() {
@@ -82,7 +85,10 @@ pub(super) fn deceits(line: &str) -> Vec<(Deceit, u64)> {
                 note(Deceit::Embeds, column);
                 turn(&mut open, (character, kind), column);
             }
-            Some(Unseen::Filler) => note(Deceit::Filler, column),
+            // In quotes it is meant: tables of characters hold it.
+            Some(Unseen::Filler) if !is_quote(before) && !is_quote(after) => {
+                note(Deceit::Filler, column);
+            }
             Some(Unseen::ZeroWidth) if column > 1 && (is_word(before) || is_word(after)) => {
                 note(Deceit::ZeroWidth, column);
             }
@@ -91,15 +97,14 @@ pub(super) fn deceits(line: &str) -> Vec<(Deceit, u64)> {
             }
             _ => {}
         }
+        // A flag of emoji is followed by tags of its own.
+        is_flag = matches!(kind, Some(Unseen::Tag)) && (is_flag || before == '\u{1f3f4}');
         run = match kind {
-            // A flag of emoji is followed by tags of its own.
-            Some(Unseen::Tag) if run == 0 && before == '\u{1f3f4}' => -1,
-            Some(Unseen::Tag | Unseen::Selector) if run >= 0 => run + 1,
-            Some(Unseen::Tag | Unseen::Selector) => run,
+            Some(Unseen::Tag | Unseen::Selector) if !is_flag => run + 1,
             _ => 0,
         };
-        if run == 2 {
-            note(Deceit::HiddenText, column - 1);
+        if run == HIDDEN_CHARS_MIN {
+            note(Deceit::HiddenText, column + 1 - HIDDEN_CHARS_MIN);
         }
         before = character;
     }
@@ -135,6 +140,10 @@ fn turn(open: &mut Vec<(Unseen, u64)>, (character, kind): (char, Unseen), column
         }
         _ => open.push((kind, column)),
     }
+}
+
+fn is_quote(character: char) -> bool {
+    matches!(character, '"' | '\'' | '`')
 }
 
 fn is_word(character: char) -> bool {
@@ -197,13 +206,21 @@ mod tests {
             ("👩\u{200d}💻 works", &[]),
             ("pass\u{200d}word", &[(ZeroWidth, 5)]),
             ("const \u{3164}x = 1", &[(Filler, 7)]),
+            ("('\u{3164}', \"\u{3164}\")", &[]),
             (
                 "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
                 &[],
             ),
-            ("hello\u{e0068}\u{e0069}", &[(HiddenText, 6)]),
+            (
+                "hello\u{e0068}\u{e0069}\u{e0020}\u{e0021}",
+                &[(HiddenText, 6)],
+            ),
+            ("\u{1f6e0}\u{fe0f}\u{fe0f}", &[]),
             ("x\u{fe0f} \u{2764}\u{fe0f}", &[]),
-            ("eval(\u{e0101}\u{e0122})", &[(HiddenText, 6)]),
+            (
+                "eval(\u{e0101}\u{e0122}\u{e0101}\u{fe01})",
+                &[(HiddenText, 6)],
+            ),
             ("葛\u{e0100}飾", &[]),
             ("if sсope:", &[(Homoglyph, 4)]),
             ("# привет, HTML-файл и USBшный", &[]),
