@@ -263,7 +263,8 @@ const VIOLATIONS_BYTES_MAX: usize = 1 << 20;
 
 /// What an *ended* record says of a verb's violations, for [`Entry::details`]: how many there
 /// are, the first 1,000 in their order (fewer where their paths are very long), and the SHA-256
-/// of the canonical list of all.
+/// of the canonical list of all. What a scan found is told by rule and fingerprint, never by its
+/// value.
 pub fn violations(findings: &[Finding]) -> Value {
     let mut first = Vec::new();
     let mut listed_bytes = 0;
@@ -271,10 +272,14 @@ pub fn violations(findings: &[Finding]) -> Value {
     let mut all = Hasher::default();
     all.update(b"[");
     for (index, finding) in findings.iter().enumerate() {
-        let item = json!({
+        let mut item = json!({
             "code": finding.code.id, "line": finding.line, "path": finding.path,
             "severity": finding.severity.word(),
         });
+        if let Some(detail) = &finding.detail {
+            item["rule"] = json!(detail.rule_id);
+            item["fingerprint"] = json!(detail.fingerprint);
+        }
         // Strings, nulls and line numbers always have a canonical form.
         let canonical = canon::to_vec(&item).unwrap_or_default();
         if index > 0 {

@@ -7,25 +7,25 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::args::KeyArgs;
-use super::env;
 use super::failure::{Failure, Kind};
 use super::guard_report::{self, OperationsSection};
+use super::kept::{self, Kept, Wanted};
 use super::rules::RulesArgs;
 use super::spine::{self, Context, Done};
+use super::{env, keys};
 use crate::base::files;
 use crate::base::naming::shown;
 use crate::base::severity::Severity;
 use crate::base::units::printable;
 use crate::guard::{
-    self, Baseline, BaselineUse, Enforcement, Evaluation, Found, GuardError, Operation, Operations,
-    Place, Request, RuleFile, Salt, SaltOrigin, Scanner, SelectError, Selection, Terms,
+    self, BaselineUse, Enforcement, Evaluation, Found, GitError, GuardError, Operation, Operations,
+    Place, Request, RuleFile, Salt, SaltOrigin, Scanner, Scope, SelectError, Selection, Terms,
+    Tracked,
 };
 use crate::inventory::TakeError;
 use crate::policy::{Loaded, Source};
 use crate::report::{Finding, Resource, codes};
 
-/// The largest baseline that is read, bytes.
-const BASELINE_BYTES_MAX: u64 = 256 << 20;
 /// The largest file of rules that is read, bytes.
 const RULES_BYTES_MAX: u64 = 4 << 20;
 /// The most threads that may be asked for.
@@ -47,6 +47,20 @@ pub struct GuardArgs {
     /// Scan these files and folders [default: ., or nothing where an operation is asked for]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub target: Vec<PathBuf>,
+    /// Look at what the next commit would change, as the index has it, in place of the files
+    #[arg(long, group = "tracked", help_heading = "Repository")]
+    pub staged: bool,
+    /// Look at what has changed since this commit, as the working tree has it
+    #[arg(
+        long,
+        value_name = "REV",
+        group = "tracked",
+        help_heading = "Repository"
+    )]
+    pub since: Option<String>,
+    /// Look at everything that any commit ever held, each content once
+    #[arg(long, group = "tracked", help_heading = "Repository")]
+    pub history: bool,
     /// Add the rules of this file; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
@@ -116,22 +130,31 @@ impl GuardArgs {
         let operations = Operations::new(&policy.policy_guard)
             .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
         let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
+        let counts = guard_report::Rules::of(&pack, disabled, sha256);
         pack.extend(rules);
         let (refused, section) = self.operations(context, (&operations, &pack))?;
-        let counts = guard_report::Rules::of(&pack, disabled, sha256);
         let scanner = Scanner::new(pack)
             .map_err(|error| Failure::new(Kind::Input, error))?
             .honoring_foreign(policy.policy_guard.honor_foreign_ignores);
-        let baseline = self.baseline(context.policy)?;
+        let kept = Kept::load(&Wanted {
+            flag: self.baseline.as_deref(),
+            policy: policy.policy_guard.baseline.as_deref(),
+            is_written: self.update_baseline,
+        })?;
         let salt = environment_salt(context.policy);
         let level = policy.policy_guard.enforcement_level;
-        let used = baseline.as_ref().map(|(path, baseline)| BaselineUse {
-            baseline,
-            path,
+        let used = kept.as_ref().map(|kept| BaselineUse {
+            baseline: &kept.baseline,
+            path: &kept.path,
             update: self.update_baseline.then(|| self.reason()),
+        });
+        let tracked = self.scope().map(|scope| Tracked {
+            scope,
+            hidden: keys::hidden_variables(policy),
         });
         let request = Request {
             targets: &self.targets(),
+            tracked: tracked.as_ref(),
             policy,
             scanner: &scanner,
             progress: context.progress,
@@ -147,16 +170,11 @@ impl GuardArgs {
             refused: &refused,
         };
         let evaluation = self.scan(context, &request)?;
-        let mut resources = read(request.targets);
-        if let Some((path, before)) = &baseline {
-            let changed = write_baseline(path, before, &evaluation)?;
-            resources.push(resource(path, if changed { "write" } else { "read" }));
+        let mut resources = self.resources();
+        if let Some(kept) = &kept {
+            let access = kept.write(&evaluation)?;
+            resources.push(resource(&kept.path, access));
         }
-        resources.extend(
-            self.operations_log
-                .iter()
-                .map(|path| resource(path, "read")),
-        );
         let told = guard_report::Told {
             request: &request,
             rules: counts,
@@ -168,8 +186,12 @@ impl GuardArgs {
     }
 
     fn check_flags(&self, context: &Context<'_>) -> Result<(), Failure> {
-        let leaves_the_terminal = context.global.wants_json() || context.global.output.is_some();
-        if self.show_secrets && (leaves_the_terminal || !context.is_on_terminal()) {
+        let global = context.global;
+        let leaves_the_terminal = global.wants_json()
+            || global.output.is_some()
+            || !global.report.is_empty()
+            || env::step_summary().is_some();
+        if self.show_secrets && (leaves_the_terminal || !context.printer.is_on_terminal()) {
             let text = "`--show-secrets` shows what was found on a terminal and nowhere else";
             let failure = Failure::because(Kind::Usage, text);
             return Err(
@@ -188,13 +210,34 @@ impl GuardArgs {
         }
     }
 
-    /// What is scanned: nothing where only operations are asked for.
+    /// What of a repository is scanned, where that was asked for.
+    fn scope(&self) -> Option<Scope> {
+        match (self.staged, &self.since, self.history) {
+            (true, ..) => Some(Scope::Staged),
+            (_, Some(revision), _) => Some(Scope::Since(revision.clone())),
+            (.., true) => Some(Scope::History),
+            (false, None, false) => None,
+        }
+    }
+
+    /// What is scanned: nothing where only operations are asked for, and of a repository what is
+    /// named or else everything.
     fn targets(&self) -> Vec<PathBuf> {
         let only_asks = !self.operation.is_empty() || !self.operations_log.is_empty();
-        match self.target.is_empty() && !only_asks {
+        match self.target.is_empty() && !only_asks && self.scope().is_none() {
             true => vec![PathBuf::from(".")],
             false => self.target.clone(),
         }
+    }
+
+    /// What is read for it.
+    fn resources(&self) -> Vec<Resource> {
+        let mut paths = self.targets();
+        if self.scope().is_some() {
+            paths.push(PathBuf::from("."));
+        }
+        paths.extend(self.operations_log.iter().cloned());
+        paths.iter().map(|path| resource(path, "read")).collect()
     }
 
     fn scan(&self, context: &Context<'_>, request: &Request<'_>) -> Result<Evaluation, Failure> {
@@ -208,54 +251,6 @@ impl GuardArgs {
                 .install(|| guard::evaluate(request)),
         };
         evaluation.map_err(failure)
-    }
-
-    /// The baseline that counts: the flag's, else the policy's. One that is to be taken for the
-    /// first time need not be there.
-    fn baseline(&self, policy: &Loaded) -> Result<Option<(PathBuf, Baseline)>, Failure> {
-        let of_policy = policy
-            .policy
-            .policy_guard
-            .baseline
-            .as_ref()
-            .map(PathBuf::from);
-        let Some(path) = self.baseline.clone().or(of_policy) else {
-            return match self.update_baseline {
-                true => Err(Failure::because(
-                    Kind::Usage,
-                    "`--update-baseline` has no baseline to write",
-                )
-                .with_hint(
-                    "name it with `--baseline FILE`, or in `policy_guard.baseline` of the policy",
-                )),
-                false => Ok(None),
-            };
-        };
-        let bytes = match files::read_bounded(&path, BASELINE_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error)
-                if self.update_baseline && error.source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                return Ok(Some((path, Baseline::default())));
-            }
-            Err(error) => {
-                let failure = Failure::new(Kind::Input, error);
-                return Err(
-                    failure.with_hint("take it for the first time with `--update-baseline`")
-                );
-            }
-        };
-        let text = String::from_utf8(bytes).map_err(|_| {
-            let message = "the baseline is not UTF-8";
-            Failure::of(
-                Kind::Input,
-                Finding::new(&codes::COMMAND_INPUT, message).at(shown(&path)),
-            )
-        })?;
-        match Baseline::parse(&text) {
-            Ok(baseline) => Ok(Some((path, baseline))),
-            Err(error) => Err(baseline_failure(&path, &error)),
-        }
     }
 
     /// The operations that flags, logs and stages speak of, held against the lists.
@@ -276,7 +271,7 @@ impl GuardArgs {
             section.logged += reading.operations;
             refused.extend(reading.found);
         }
-        if !self.targets().is_empty() {
+        if !self.targets().is_empty() || self.scope().is_some() {
             refused.extend(stages(context.policy, (operations, pack), &mut section));
             refused.extend(guard::contradictions(context.policy, pack));
         }
@@ -355,10 +350,18 @@ fn select_failure(error: SelectError, policy: &Loaded) -> Failure {
     match error {
         SelectError::Shipped(_) => Failure::new(Kind::Policy, error),
         SelectError::File { shown, source } => {
-            let told = source
-                .problems
-                .into_iter()
-                .map(|problem| Finding::new(&codes::COMMAND_INPUT, problem).at(&shown));
+            let told = source.problems.iter().map(|problem| {
+                // What is wrong with the TOML itself has a line, what is wrong with a rule its id.
+                let numbered = problem.strip_prefix("line ");
+                let placed = numbered.and_then(|rest| {
+                    let (line, problem) = rest.split_once(": ")?;
+                    Some((line.parse().ok()?, problem))
+                });
+                let message = placed.map_or(problem.as_str(), |(_, problem)| problem);
+                let mut finding = Finding::new(&codes::COMMAND_INPUT, message).at(&shown);
+                finding.line = placed.map(|(line, _)| line);
+                finding
+            });
             Failure::of_all(Kind::Input, told.collect())
         }
         SelectError::Unknown {
@@ -391,41 +394,6 @@ fn environment_salt(policy: &Loaded) -> Option<Salt> {
     Salt::kept(value.as_bytes(), SaltOrigin::Environment)
 }
 
-/// Writes the baseline where it is to be written and is not what it was; says whether.
-fn write_baseline(
-    path: &Path,
-    before: &Baseline,
-    evaluation: &Evaluation,
-) -> Result<bool, Failure> {
-    let Some(text) = &evaluation.baseline else {
-        return Ok(false);
-    };
-    if before.text() == *text && path.exists() {
-        return Ok(false);
-    }
-    files::write_atomic(path, 0o644, |out| out.write_all(text.as_bytes()))
-        .map_err(|error| Failure::new(Kind::Output, error))?;
-    Ok(true)
-}
-
-fn baseline_failure(path: &Path, error: &guard::BaselineError) -> Failure {
-    let message = format!("cannot use the baseline: {error}");
-    let mut finding = Finding::new(&codes::COMMAND_INPUT, message).at(shown(path));
-    if let guard::BaselineError::Line { line, .. } | guard::BaselineError::TwoSalts { line, .. } =
-        error
-    {
-        finding = finding.on_line(*line);
-    }
-    Failure::of(Kind::Input, finding.with_hint(error.hint()))
-}
-
-fn read(targets: &[PathBuf]) -> Vec<Resource> {
-    targets
-        .iter()
-        .map(|target| resource(target, "read"))
-        .collect()
-}
-
 fn resource(path: &Path, access: &'static str) -> Resource {
     Resource {
         path: printable(&path.to_string_lossy()).into_owned(),
@@ -438,9 +406,29 @@ fn failure(error: GuardError) -> Failure {
     match error {
         GuardError::Interrupted | GuardError::Take(TakeError::Interrupted) => spine::interrupted(),
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),
-        GuardError::Baseline { path, source } => baseline_failure(&path, &source),
+        GuardError::Baseline { path, source } => kept::failure(&path, &source),
+        GuardError::Git(error) => git_failure(error),
         GuardError::Take(_) | GuardError::WorkingDirectory(_) | GuardError::Random(_) => {
             Failure::new(Kind::Input, error)
         }
+    }
+}
+
+fn git_failure(error: GitError) -> Failure {
+    let kind = match error {
+        GitError::Revision(_) | GitError::Outside(_) => Kind::Usage,
+        _ => Kind::Input,
+    };
+    let hint = match error {
+        GitError::Missing(_) => Some("install git, or scan files with `--target`"),
+        GitError::NoRepository => Some("run it in a repository, or scan files with `--target`"),
+        GitError::Revision(_) => Some("fetch that commit, or name another one"),
+        GitError::Bare => Some("a bare repository has a `--history` only"),
+        _ => None,
+    };
+    let failure = Failure::new(kind, error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }

@@ -9,14 +9,16 @@ use crate::base::digest::Digest;
 use crate::base::severity::Severity;
 use crate::base::units;
 use crate::guard::{
-    Accepted, Coverage, Enforcement, Evaluation, Operation, Pack, Request, SaltOrigin, Standing,
-    is_gap,
+    self, Accepted, Coverage, Enforcement, Evaluation, Operation, Pack, Reach, Request, SaltOrigin,
+    Standing, is_gap,
 };
 use crate::policy::EnforcementLevel;
-use crate::report::{Detail, Finding, Report, State, Verdict};
+use crate::report::{Decision, Detail, Finding, Report, State, Verdict};
 
 /// From how many open findings on a baseline is recommended.
 const BASELINE_FROM: u64 = 50;
+/// How much of an operation's name the audit log gets, characters.
+const NAME_CHARS_MAX: usize = 120;
 /// How many families recommendations are about.
 const FAMILIES_MAX: usize = 10;
 
@@ -171,6 +173,11 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
             .iter_mut()
             .for_each(|text| redactor.redact(text));
     }
+    let decisions = operations.asked.iter().map(|asked| Decision {
+        rule: format!("operation {}", short(&asked.operation)),
+        is_allowed: asked.decision == "allow",
+    });
+    let decisions = decisions.collect();
     let body = GuardBody {
         summary,
         suppressed: accepted,
@@ -184,7 +191,16 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
         operations,
         recommendations,
     };
-    Report::new("guard", headline, findings).with_body(&body)
+    let explanations = guard::behind(told.request.scanner.pack(), &findings);
+    Report::new("guard", headline, findings)
+        .with_body(&body)
+        .with_decisions(decisions)
+        .with_explanations(explanations)
+}
+
+/// The beginning of a name, as much as a record of the audit log has room for.
+fn short(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
 }
 
 fn is_open(finding: &&Finding) -> bool {
@@ -238,22 +254,32 @@ fn headline(evaluation: &Evaluation, summary: &GuardSummary, told: &Told<'_>) ->
     if accepted > 0 {
         parts.push(format!("{accepted} accepted"));
     }
-    match told.request.targets.is_empty() {
+    match told.request.targets.is_empty() && coverage.repository.is_none() {
         true => {
             let section = &told.operations;
             let judged = section.asked.len() as u64 + section.logged;
             parts.push(format!("{} judged", units::count(judged, "operation")));
         }
         false => parts.push(format!(
-            "{} of {} looked at",
+            "{} of {} looked at{}",
             units::count(coverage.files, "file"),
-            units::bytes(coverage.bytes)
+            units::bytes(coverage.bytes),
+            coverage.repository.as_ref().map(reach).unwrap_or_default()
         )),
     }
     if coverage.partial > 0 {
         parts.push(format!("{} not entirely", coverage.partial));
     }
     parts.join("; ")
+}
+
+/// What of a repository was looked at.
+fn reach(reach: &Reach) -> String {
+    match (reach.scope, &reach.since) {
+        ("history", _) => format!(" in {}", units::count(reach.commits, "commit")),
+        (_, Some(revision)) => format!(", changed since `{revision}`"),
+        (scope, None) => format!(", {scope}"),
+    }
 }
 
 /// Why findings fail: at which level, and what of which severity.
@@ -343,7 +369,10 @@ fn recommendations(
 /// What to do about the families of open findings that would fail, the worst first.
 fn fixes(findings: &[Finding], pack: &Pack) -> Vec<String> {
     let mut families: BTreeMap<&str, (Severity, u64)> = BTreeMap::new();
-    let pressing = |detail: &&Detail| detail.would_fail;
+    let pressing = |detail: &&Detail| {
+        // What is wrong with suppressions has its own recommendations.
+        detail.would_fail && !detail.rule_id.starts_with("suppression.")
+    };
     for finding in findings.iter().filter(is_open) {
         let Some(detail) = finding.detail.as_deref().filter(|detail| pressing(detail)) else {
             continue;

@@ -1,5 +1,6 @@
 //! What the audit log says of a command: who, when, what, and how it ended.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,7 +10,7 @@ use super::env;
 use crate::audit::{self, Actor, Ci, Decision, Entry, Log, OpenRequest};
 use crate::base::clock::{self, Timestamp};
 use crate::policy::Policy;
-use crate::report::{AuditHead, Finding, Resource, Verdict};
+use crate::report::{self, AuditHead, Finding, Resource, Verdict};
 use crate::seal::Secret;
 use crate::system;
 
@@ -29,6 +30,8 @@ pub(super) struct Outcome<'a> {
     pub findings: &'a [Finding],
     /// What it read and wrote.
     pub resources: &'a [Resource],
+    /// What it decided beside them.
+    pub decisions: &'a [report::Decision],
 }
 
 impl Recorder {
@@ -97,13 +100,6 @@ impl Recorder {
             .collect();
         let mut details = self.details();
         details.insert("violations".into(), audit::violations(&violations));
-        let mut rules: Vec<&str> = violations.iter().map(|finding| finding.code.id).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        let deny = |rule: &str| Decision {
-            decision: "deny".into(),
-            rule: rule.into(),
-        };
         self.append(Entry {
             event: event.to_owned(),
             outcome: match outcome.exit_code {
@@ -115,7 +111,7 @@ impl Recorder {
             ended_at: Some(clock::now()),
             actor: actor(),
             resources: outcome.resources.to_vec(),
-            policy: rules.into_iter().map(deny).collect(),
+            policy: decisions(&violations, outcome.decisions),
             details,
         })
     }
@@ -128,6 +124,25 @@ impl Recorder {
     fn details(&self) -> Map<String, Value> {
         Map::from_iter([("run_id".to_owned(), json!(self.run_id))])
     }
+}
+
+/// The decisions of a command, each once and sorted: what its violations break, by the rule that
+/// found them or by their code, and what it decided besides.
+fn decisions(violations: &[Finding], decided: &[report::Decision]) -> Vec<Decision> {
+    let broken = violations.iter().map(|finding| match &finding.detail {
+        Some(detail) => (detail.rule_id.as_str(), "deny"),
+        None => (finding.code.id, "deny"),
+    });
+    let decided = decided.iter().map(|decision| {
+        let word = if decision.is_allowed { "allow" } else { "deny" };
+        (decision.rule.as_str(), word)
+    });
+    let all: BTreeSet<(&str, &str)> = broken.chain(decided).collect();
+    let all = all.into_iter().map(|(rule, decision)| Decision {
+        decision: decision.into(),
+        rule: rule.into(),
+    });
+    all.collect()
 }
 
 fn actor() -> Actor {

@@ -1,13 +1,15 @@
 //! Rules in words: the page of a family, and what a rule is about. Owns the text that `agp guard
 //! rules explain` and `docs/rules/` share; prints nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::filter::Checksum;
 use super::redact::hidden;
 use super::rule::{Check, Family, Pack, Rule};
 use super::scan;
 use crate::base::severity::Severity;
-use crate::report::{Category, Confidence};
+use crate::report::{Category, Confidence, Explanation, Finding};
 
 /// How many keywords and examples of a rule are shown.
 const KEYWORDS_SHOWN: usize = 12;
@@ -54,6 +56,34 @@ pub fn list(pack: &Pack) -> Vec<Listed> {
     let mut all: Vec<Listed> = rules.chain(checks).collect();
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all
+}
+
+/// What stands behind the rules and checks of findings, by their identifiers.
+pub fn behind(pack: &Pack, findings: &[Finding]) -> BTreeMap<String, Explanation> {
+    let details = findings
+        .iter()
+        .filter_map(|finding| finding.detail.as_deref());
+    let ids: BTreeSet<&str> = details.map(|detail| detail.rule_id.as_str()).collect();
+    let explanation = |id: &str| {
+        let rule = pack.find(id).map(|rule| (&rule.title, rule.severity));
+        let check = || {
+            pack.checks
+                .get(id)
+                .map(|check| (&check.title, check.severity))
+        };
+        let (title, severity) = rule.or_else(check)?;
+        let family = pack.families.get(id.split('.').next().unwrap_or_default());
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        Some(Explanation {
+            title: title.clone(),
+            why: text(family.map(|family| &family.why)),
+            fix: text(family.map(|family| &family.fix)),
+            severity,
+        })
+    };
+    ids.into_iter()
+        .filter_map(|id| Some((id.to_owned(), explanation(id)?)))
+        .collect()
 }
 
 /// The page of a family, a rule or a check, in Markdown; `None` for a name that nothing has.
@@ -112,16 +142,15 @@ fn head(family: &Family) -> String {
 
 fn title(out: &mut String, id: &str, (title, words): (&str, [&str; 3])) {
     let [category, severity, confidence] = words;
-    let category = category.replace('_', " ");
     let _ = write!(
         out,
-        "\n## `{id}`\n\n{title}. A finding is a {category} of severity **{severity}**, confidence {confidence}.\n"
+        "\n## `{id}`\n\n{title}. A finding is {category} of severity **{severity}**, confidence {confidence}.\n"
     );
 }
 
 fn check_section(check: &Check, out: &mut String) {
     let words = [
-        check.category.word(),
+        category_in_words(check.category),
         check.severity.word(),
         check.confidence.word(),
     ];
@@ -131,18 +160,19 @@ fn check_section(check: &Check, out: &mut String) {
 
 fn rule_section(rule: &Rule, out: &mut String) {
     let words = [
-        rule.category.word(),
+        category_in_words(rule.category),
         rule.severity.word(),
         rule.confidence.word(),
     ];
     title(out, &rule.id, (&rule.title, words));
     let _ = write!(out, "\n**What it looks for.** {}\n", looks_for(rule));
-    let examples: Vec<String> = rule
-        .expanded(&rule.examples)
+    let expanded = rule.expanded(&rule.examples);
+    let mut examples: Vec<String> = expanded
         .iter()
         .filter_map(|text| shape(rule, text))
-        .take(EXAMPLES_SHOWN)
         .collect();
+    examples.dedup();
+    examples.truncate(EXAMPLES_SHOWN);
     if !examples.is_empty() {
         let _ = write!(
             out,
@@ -158,7 +188,7 @@ fn looks_for(rule: &Rule) -> String {
         let mut quoted: Vec<String> = texts
             .iter()
             .take(KEYWORDS_SHOWN)
-            .map(|text| format!("`{}`", text.trim()))
+            .map(|text| code(text.trim()))
             .collect();
         if more > 0 {
             quoted.push(format!("{more} more"));
@@ -182,9 +212,10 @@ fn looks_for(rule: &Rule) -> String {
     }
     text.push('.');
     if let Some(checksum) = rule.checksum {
+        let checksum = checksum_in_words(checksum);
         let _ = write!(
             text,
-            " The value has a checksum or structure ({checksum:?}): where it does not hold, the finding is medium at most."
+            " The value has {checksum}: where that does not hold, the finding is medium at most."
         );
     }
     if rule.random || rule.entropy_min.is_some() {
@@ -200,6 +231,32 @@ fn looks_for(rule: &Rule) -> String {
         );
     }
     text
+}
+
+/// A text as code in Markdown, whatever it holds.
+fn code(text: &str) -> String {
+    match text.contains('`') {
+        true => format!("`` {text} ``"),
+        false => format!("`{text}`"),
+    }
+}
+
+fn category_in_words(category: Category) -> &'static str {
+    match category {
+        Category::Secret => "a secret",
+        Category::SuspiciousFile => "a suspicious file",
+        Category::Operation => "an operation",
+        Category::Configuration => "a configuration violation",
+    }
+}
+
+fn checksum_in_words(checksum: Checksum) -> &'static str {
+    match checksum {
+        Checksum::Crc32Base62 => "a CRC-32 at its end",
+        Checksum::Luhn => "a check digit",
+        Checksum::Jwt => "the structure of a JSON web token",
+        Checksum::Pem => "the structure of a PEM block",
+    }
 }
 
 /// An example with its value hidden; `None` where it cannot be shown on a few lines.

@@ -8,7 +8,7 @@ mod detail;
 mod finding;
 
 pub use codes::Code;
-pub use detail::{Category, Confidence, Detail, State};
+pub use detail::{Category, Confidence, Detail, Explanation, State};
 pub use finding::Finding;
 
 use std::collections::BTreeMap;
@@ -88,6 +88,15 @@ pub struct Resource {
     pub sha256: Option<Digest>,
 }
 
+/// Something that a verb decided by the policy, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided about.
+    pub rule: String,
+    /// Whether it may be.
+    pub is_allowed: bool,
+}
+
 /// What a verb found out.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -103,6 +112,10 @@ pub struct Report {
     pub body: Map<String, Value>,
     /// What was read and written, for the audit log.
     pub resources: Vec<Resource>,
+    /// What stands behind the rules of findings, by their ids; the codes explain themselves.
+    pub explanations: BTreeMap<String, Explanation>,
+    /// What was decided beside the findings, for the audit log.
+    pub decisions: Vec<Decision>,
 }
 
 impl Report {
@@ -117,6 +130,8 @@ impl Report {
             findings,
             body: Map::new(),
             resources: Vec::new(),
+            explanations: BTreeMap::new(),
+            decisions: Vec::new(),
         }
     }
 
@@ -126,6 +141,18 @@ impl Report {
         if let Ok(Value::Object(body)) = serde_json::to_value(body) {
             self.body = body;
         }
+        self
+    }
+
+    /// Adds what stands behind the rules of its findings.
+    pub fn with_explanations(mut self, explanations: BTreeMap<String, Explanation>) -> Self {
+        self.explanations = explanations;
+        self
+    }
+
+    /// Adds what was decided beside the findings.
+    pub fn with_decisions(mut self, decisions: Vec<Decision>) -> Self {
+        self.decisions = decisions;
         self
     }
 

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use agp::cli::reference::Schema;
 use agp::cli::tool::Page;
+use agp::guard;
 use clap::ValueEnum as _;
 use serde_json::{Value, json};
 
@@ -81,9 +82,25 @@ fn the_generated_pages_are_what_the_program_prints() {
         let name = format!("docs/formats/{}", schema.file_name());
         pages.insert(name, printed(&["schema", &name_of(*schema)]));
     }
+    let pack = guard::shipped().unwrap();
+    pages.insert("docs/rules/README.md".into(), guard::index(&pack));
+    for family in pack.families.keys() {
+        let page = guard::explain(&pack, family);
+        let page = page.unwrap_or_else(|| panic!("nothing is said of `{family}`"));
+        pages.insert(format!("docs/rules/{family}.md"), page);
+    }
+    let blesses = std::env::var_os("AGP_BLESS").is_some();
+    std::fs::create_dir_all(root().join("docs/rules")).unwrap();
+    for path in files_below("docs/rules") {
+        let is_printed = pages.contains_key(path.to_str().unwrap());
+        match blesses && !is_printed {
+            true => std::fs::remove_file(root().join(&path)).unwrap(),
+            false => assert!(is_printed, "nothing prints {}", path.display()),
+        }
+    }
     let mut stale = Vec::new();
     for (name, current) in &pages {
-        if std::env::var_os("AGP_BLESS").is_some() {
+        if blesses {
             std::fs::write(root().join(name), current).unwrap();
         }
         if read(name) != *current {
@@ -98,8 +115,53 @@ fn the_generated_pages_are_what_the_program_prints() {
     }
 }
 
+#[test]
+fn a_rule_is_explained_as_its_page_explains_it() {
+    let place = Place::without_key();
+    let page = place.run(["guard", "rules", "explain", "generic"]);
+    assert_eq!((page.code, page.stdout), (0, read("docs/rules/generic.md")));
+    let one = place.run(["guard", "rules", "explain", "generic.password"]);
+    assert_eq!(one.code, 0, "{one:?}");
+    let page = read("docs/rules/generic.md");
+    for part in one.stdout.split("\n## ").take(2) {
+        assert!(page.contains(part), "{part}");
+    }
+    for word in [
+        "Why it matters",
+        "How to fix it",
+        "What it looks for",
+        "What it finds",
+        "How to suppress",
+        "agp:allow[",
+        "severity **high**",
+    ] {
+        assert!(one.stdout.contains(word), "{word}: {}", one.stdout);
+    }
+    let none = place.run(["guard", "rules", "explain", "generic.passwort"]);
+    assert_eq!(none.code, 2);
+    assert!(
+        none.stderr.contains("did you mean `generic.password"),
+        "{none:?}"
+    );
+}
+
+#[test]
+fn rules_are_listed_for_people_and_programs() {
+    let place = Place::without_key();
+    let list = place.run(["guard", "rules", "list"]);
+    let json = place.run(["guard", "rules", "list", "--json"]).json();
+    let listed = json.as_array().unwrap();
+    assert_eq!(list.stdout.lines().count(), listed.len());
+    assert!(listed.len() >= 250, "{}", listed.len());
+    for (line, rule) in list.stdout.lines().zip(listed) {
+        for field in ["id", "severity", "confidence", "category", "title"] {
+            assert!(line.contains(rule[field].as_str().unwrap()), "{line}");
+        }
+    }
+}
+
 /// Runs that end in each of the three words: schema, words of the command, exit code.
-const RUNS: [(Schema, &[&str], i32); 11] = [
+const RUNS: [(Schema, &[&str], i32); 15] = [
     (Schema::ReportSign, &["sign", "--input-dir", "tree"], 0),
     (Schema::ReportSign, &["sign", "--input-dir", "nowhere"], 2),
     (
@@ -128,6 +190,21 @@ const RUNS: [(Schema, &[&str], i32); 11] = [
         2,
     ),
     (Schema::ReportVerify, &["verify", "--all", "."], 2),
+    (Schema::ReportGuard, &["guard", "--target", "clean"], 0),
+    (Schema::ReportGuard, &["guard", "--target", "leaky"], 19),
+    (
+        Schema::ReportGuard,
+        &[
+            "guard",
+            "--operation",
+            "x",
+            "--baseline",
+            "b.jsonl",
+            "--update-baseline",
+        ],
+        0,
+    ),
+    (Schema::ReportGuard, &["guard", "--target", "nowhere"], 2),
     (Schema::ReportAudit, &["audit", "verify"], 0),
     (
         Schema::ReportAudit,
@@ -151,6 +228,11 @@ fn place_of_all_verdicts() -> Place {
         assert_eq!(place.run(["sign", "--input-dir", tree]).code, 0);
     }
     place.write("bad/a.txt", "b\n");
+    place.write("clean/a.txt", "a\n");
+    place.write(
+        "leaky/a.conf",
+        format!("{}word = \"xK4q{}\"\n", "pass", "mR7tBv2NwZ8pHd3T"),
+    );
     place.write("torn/integrity_manifest.json", "{");
     let manifest = place.read("forged/integrity_manifest.json");
     let forged = manifest.replacen("\"subject\": \"forged\"", "\"subject\": \"other\"", 1);
@@ -181,7 +263,11 @@ fn every_report_validates_against_its_schema_whatever_the_verdict() {
         let ran = place.run(["--json"].iter().chain(words));
         assert_eq!(ran.code, code, "{words:?}: {ran:?}");
         let report = ran.json();
-        let word = ["pass", "fail", "error"][usize::try_from(code).unwrap()];
+        let word = match code {
+            0 => "pass",
+            2 => "error",
+            _ => "fail",
+        };
         assert_eq!(report["verdict"], word, "{words:?}");
         assert_valid(schema, &report);
     }
