@@ -149,16 +149,13 @@ impl VerifyArgs {
         };
         let cache_dir = self.cache_dir(context);
         let _bar = context.show_progress();
+        let outputs: Vec<&Path> = context.global.files().collect();
         let mut all = Vec::with_capacity(manifests.len());
         for manifest in &manifests {
             let request = Request {
                 manifest,
                 input_dir: self.input_dir.as_deref(),
-                output: context
-                    .global
-                    .output
-                    .as_deref()
-                    .filter(|_| !context.global.output_is_stdout()),
+                outputs: &outputs,
                 keyring,
                 terms: &terms,
                 only: (!self.only.is_empty()).then_some(&only),

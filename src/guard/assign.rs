@@ -36,9 +36,24 @@ fn operator_end(text: &[u8], at: usize) -> Option<usize> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let blanks = run(text, (at, BLANKS_MAX), is_blank);
     match sign_end(text, blanks) {
-        Some(end) => Some(run(text, (end, SPACE_MAX), u8::is_ascii_whitespace)),
+        Some(end) => Some(space_end(text, end)),
         None => (blanks > at).then_some(blanks),
     }
+}
+
+/// Where the white space behind an operator ends: on the same line, or indented on the next one. A
+/// line that begins at its margin sets something else.
+fn space_end(text: &[u8], at: usize) -> usize {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let space = run(text, (at, SPACE_MAX), u8::is_ascii_whitespace);
+    match text.get(space.wrapping_sub(1)) {
+        Some(b'\n' | b'\r') if !closes_element(text, at) => run(text, (at, SPACE_MAX), is_blank),
+        _ => space,
+    }
+}
+
+fn closes_element(text: &[u8], at: usize) -> bool {
+    at.checked_sub(1).and_then(|before| text.get(before)) == Some(&b'>')
 }
 
 /// Where an operator ends.
@@ -158,6 +173,7 @@ mod tests {
             "name;VALUE",
             "name(VALUE)",
             "name\nVALUE",
+            "name=\nVALUE",
             "name<b>VALUE",
         ] {
             let starts: Vec<usize> = value_starts(text.as_bytes(), 4).collect();

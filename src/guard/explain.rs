@@ -1,6 +1,7 @@
 //! Rules in words: the page of a family, and what a rule is about. Owns the text that `agp guard
 //! rules explain` and `docs/rules/` share; prints nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::filter::Checksum;
@@ -8,7 +9,7 @@ use super::redact::hidden;
 use super::rule::{Check, Family, Pack, Rule};
 use super::{scan, template};
 use crate::base::severity::Severity;
-use crate::report::{Category, Confidence};
+use crate::report::{Category, Confidence, Explanation, Finding};
 
 /// How many keywords and examples of a rule are shown.
 const KEYWORDS_SHOWN: usize = 12;
@@ -55,6 +56,34 @@ pub fn list(pack: &Pack) -> Vec<Listed> {
     let mut all: Vec<Listed> = rules.chain(checks).collect();
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all
+}
+
+/// What stands behind the rules and checks of findings, by their identifiers.
+pub fn behind(pack: &Pack, findings: &[Finding]) -> BTreeMap<String, Explanation> {
+    let details = findings
+        .iter()
+        .filter_map(|finding| finding.detail.as_deref());
+    let ids: BTreeSet<&str> = details.map(|detail| detail.rule_id.as_str()).collect();
+    let explanation = |id: &str| {
+        let rule = pack.find(id).map(|rule| (&rule.title, rule.severity));
+        let check = || {
+            pack.checks
+                .get(id)
+                .map(|check| (&check.title, check.severity))
+        };
+        let (title, severity) = rule.or_else(check)?;
+        let family = pack.families.get(id.split('.').next().unwrap_or_default());
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        Some(Explanation {
+            title: title.clone(),
+            why: text(family.map(|family| &family.why)),
+            fix: text(family.map(|family| &family.fix)),
+            severity,
+        })
+    };
+    ids.into_iter()
+        .filter_map(|id| Some((id.to_owned(), explanation(id)?)))
+        .collect()
 }
 
 /// The page of a family, a rule or a check, in Markdown; `None` for a name that nothing has.

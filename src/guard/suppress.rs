@@ -219,6 +219,8 @@ pub(super) struct Marked {
     pub(super) shown: String,
     /// The file inside an archive; `None` outside of archives.
     pub(super) member: Option<String>,
+    /// The commit that held it; `None` where no history was looked at.
+    pub(super) commit: Option<String>,
     /// Sorted by line; not empty.
     pub(super) markers: Vec<Marker>,
 }
@@ -228,7 +230,11 @@ pub(super) struct Marked {
 pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<Found> {
     let mut by_text: HashMap<_, Vec<usize>> = HashMap::new();
     for (at, text) in marked.iter().enumerate() {
-        let key = (text.shown.as_str(), text.member.as_deref());
+        let key = (
+            text.shown.as_str(),
+            text.member.as_deref(),
+            text.commit.as_deref(),
+        );
         by_text.entry(key).or_default().push(at);
     }
     let mut used: Vec<Vec<bool>> = marked
@@ -240,7 +246,12 @@ pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<
             continue;
         };
         let line = finding.line.unwrap_or(1);
-        let texts = by_text.get(&(path.as_str(), detail.member.as_deref()));
+        let key = (
+            path.as_str(),
+            detail.member.as_deref(),
+            detail.commit.as_deref(),
+        );
+        let texts = by_text.get(&key);
         let lines = (line, detail.end_line.unwrap_or(line));
         for at in texts.into_iter().flatten() {
             for (number, marker) in marked[*at].markers.iter().enumerate() {
@@ -252,7 +263,10 @@ pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<
             }
         }
     }
-    let judged = marked.iter().zip(used).flat_map(|(text, used)| {
+    // Nobody can mend a marker of the past.
+    let present = marked.iter().zip(used);
+    let present = present.filter(|(text, _)| text.commit.is_none());
+    let judged = present.flat_map(|(text, used)| {
         let each = text.markers.iter().zip(used);
         each.filter_map(move |(marker, used)| fault(marker, used, (text, pack)))
     });
@@ -420,6 +434,7 @@ mod tests {
         let marked = Marked {
             shown: "a.txt".into(),
             member: None,
+            commit: None,
             markers: markers(text.as_bytes(), 0..text.len(), true),
         };
         let faults = apply(&mut found, &[marked], &pack);

@@ -25,8 +25,8 @@ pub struct Request<'a> {
     pub manifest: &'a Path,
     /// The tree; `None`: where the signed manifest says.
     pub input_dir: Option<&'a Path>,
-    /// Where the report will go; refused where it would overwrite what was signed.
-    pub output: Option<&'a Path>,
+    /// Where reports will go; refused where one would overwrite what was signed.
+    pub outputs: &'a [&'a Path],
     /// Keys, with the ones that were revoked.
     pub keyring: &'a Keyring,
     /// What else must hold.
@@ -275,7 +275,7 @@ impl Verification {
 
         if let Ok(located) = &located {
             self.findings
-                .extend(check_output(request, sealed, &located.root)?);
+                .extend(check_outputs(request, sealed, &located.root)?);
         }
         let findings = match located {
             Ok(located) => self.check_files(request, sealed, (&located, &secret))?,
@@ -408,29 +408,28 @@ fn narrow(taken: &mut inventory::Taken, only: &Globs) -> Finding {
     Finding::new(&codes::SCOPE_PARTIAL, text)
 }
 
-/// Refuses to overwrite a signed file, and warns of a report that will not be known to the tree.
-fn check_output(
+/// Refuses to overwrite a signed file, and warns of reports that will not be known to the tree.
+fn check_outputs(
     request: &Request<'_>,
     sealed: &Sealed,
     root: &Path,
-) -> Result<Option<Finding>, VerifyError> {
-    let Some(output) = request.output else {
-        return Ok(None);
-    };
-    let Some(path) = path_within(root, output) else {
-        return Ok(None);
-    };
+) -> Result<Vec<Finding>, VerifyError> {
     let manifest = &sealed.manifest;
-    if manifest.inventory.get(&path).is_some() {
-        return Err(VerifyError::OutputListed(shown(output)));
+    let mut findings = Vec::new();
+    for output in request.outputs {
+        let Some(path) = path_within(root, output) else {
+            continue;
+        };
+        if manifest.inventory.get(&path).is_some() {
+            return Err(VerifyError::OutputListed(shown(output)));
+        }
+        let exempt = &manifest.options.exempt;
+        if !exempt.iter().any(|exempt| path.is_within(exempt)) {
+            let text = "the report lies inside the signed tree, which does not exempt it";
+            findings.push(Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output)));
+        }
     }
-    let known = manifest
-        .options
-        .exempt
-        .iter()
-        .any(|exempt| path.is_within(exempt));
-    let text = "the report lies inside the signed tree, which does not exempt it";
-    Ok((!known).then(|| Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output))))
+    Ok(findings)
 }
 
 /// Whether something new at `path` would make the manifest's tree look changed: it would lie

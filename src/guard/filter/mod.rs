@@ -5,13 +5,17 @@
 mod checksum;
 mod letters;
 mod name;
+mod place;
 mod placeholder;
+mod published;
 mod random;
 mod setting;
 mod words;
 
 pub use checksum::{Checksum, crc62};
 pub use name::Kind;
+pub use place::is_for_tests;
 pub use placeholder::{is_filler, is_placeholder, is_typed};
+pub use published::is_published;
 pub use random::{entropy, is_random};
 pub use setting::{Setting, Weight};

@@ -16,12 +16,16 @@ pub enum Kind {
     Key,
     /// A place that holds a password and nothing else, such as the one in a URL: no name to judge.
     Place,
+    /// The same, where prose may stand as well: a word alone is none.
+    Argument,
     /// A place that holds a token and nothing else, such as an `Authorization` header.
     Token,
     /// The same, with name and password together in base64.
     Basic,
 }
 
+/// How much of a keyword has to stand in one word.
+const KEYWORD_BYTES_MIN: usize = 3;
 /// The longest name.
 const NAME_BYTES_MAX: usize = 80;
 
@@ -53,11 +57,15 @@ pub(super) fn may_hold(name: &[u8], keyword: usize, kind: Kind) -> bool {
     let has = |list: &[&str], word: &Word| list.contains(&word.text.as_str());
     let (before, from) = words.split_at(at);
     let own = &from[0];
+    // `OPpASSIGN` has the letters and not the word.
+    if own.range.end - keyword < KEYWORD_BYTES_MIN {
+        return false;
+    }
     let is_own = match kind {
         Kind::Password => is_password_word(&own.text),
         Kind::Secret => !has(NO_SECRET, own) && !own.text.contains("tokeni"),
         Kind::Key => is_key_word(&own.text),
-        Kind::Place | Kind::Token | Kind::Basic => return true,
+        Kind::Place | Kind::Argument | Kind::Token | Kind::Basic => return true,
     };
     let stops = match kind {
         Kind::Password => BEFORE_PASSWORD,
@@ -282,6 +290,7 @@ const BEHIND: &[&str] = &[
     "max",
     "message",
     "method",
+    "mgr",
     "min",
     "mode",
     "model",

@@ -14,12 +14,18 @@ const RUN_MIN: usize = 4;
 const MASK_MIN: usize = 8;
 /// The shortest run of characters that follow each other, such as `abcd` and `4321`.
 const SEQUENCE_MIN: usize = 4;
+/// The shortest sequence that is filler in a token of a known shape: most of the alphabet.
+const ALPHABET_MIN: usize = 20;
+/// The shortest run of bytes that count, in digits.
+const COUNTED_MIN: usize = 8;
 /// The longest group of characters whose repetition is filler.
 const GROUP_MAX: usize = 12;
 /// The longest value that a word of it makes a placeholder.
 const TELLING_CHARS_MAX: usize = 120;
 /// The least entropy of what was typed rather than repeated.
 const TYPED_ENTROPY_MIN: f64 = 2.8;
+/// How often a group stands in a token that is made of it.
+const GROUPS_MIN: usize = 4;
 /// The longest reference, such as `${…}`.
 const REFERENCE_MAX: usize = 80;
 
@@ -68,7 +74,8 @@ fn is_masked(value: &[u8]) -> bool {
             return true;
         }
     }
-    value.ends_with(b"...")
+    memchr::memmem::find(value, b"***").is_some()
+        || value.ends_with(b"...")
         || value.starts_with(b"...")
         || value.ends_with("…".as_bytes())
         || value
@@ -97,9 +104,19 @@ impl Cover {
         cover.mark_references(value);
         cover.mark_runs(value);
         cover.mark_words(value);
+        // In a token of a known shape only what is repeated over and over.
+        cover.mark_groups(value, if with_sequences { 2 } else { GROUPS_MIN });
+        cover.mark_sequences(
+            value,
+            if with_sequences {
+                SEQUENCE_MIN
+            } else {
+                ALPHABET_MIN
+            },
+        );
         if with_sequences {
-            cover.mark_sequences(value);
-            cover.mark_groups(value);
+            cover.mark_rows(value);
+            cover.mark_counted_bytes(value);
         }
         cover
     }
@@ -171,7 +188,7 @@ impl Cover {
         }
     }
 
-    fn mark_sequences(&mut self, value: &[u8]) {
+    fn mark_sequences(&mut self, value: &[u8], least: usize) {
         let mut start = 0;
         while start < value.len() {
             let ahead = |step: i16| {
@@ -181,13 +198,37 @@ impl Cover {
                     .count()
             };
             let length = ahead(1).max(ahead(-1));
-            if length >= SEQUENCE_MIN {
+            if length >= least {
                 self.mark(start, start + length);
                 start += length;
             } else {
                 start += 1;
             }
         }
+    }
+
+    /// Bytes in hexadecimal that count, such as `000102030405`, up or down.
+    fn mark_counted_bytes(&mut self, value: &[u8]) {
+        let byte = |at: usize| {
+            let pair = std::str::from_utf8(value.get(at..at + 2)?).ok()?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let mut start = 0;
+        while start + 2 < value.len() {
+            let steps = (start..value.len() - 1).step_by(2).take_while(|at| {
+                let (first, second) = (byte(*at), byte(at + 2));
+                matches!((first, second), (Some(first), Some(second)) if first.abs_diff(second) == 1)
+            });
+            let length = 2 * (1 + steps.count());
+            if length >= COUNTED_MIN {
+                self.mark(start, start + length);
+            }
+            start += if length >= COUNTED_MIN { length } else { 1 };
+        }
+    }
+
+    /// Rows of keys, and words that hexadecimal digits spell.
+    fn mark_rows(&mut self, value: &[u8]) {
         let lower = value.to_ascii_lowercase();
         for row in [
             &b"qwertyuiop"[..],
@@ -205,13 +246,13 @@ impl Cover {
         }
     }
 
-    fn mark_groups(&mut self, value: &[u8]) {
+    fn mark_groups(&mut self, value: &[u8], times: usize) {
         for size in 2..=GROUP_MAX.min(value.len() / 2) {
             let mut start = 0;
             while start + 2 * size <= value.len() {
                 let same = value[start..].iter().zip(&value[start + size..]);
                 let length = same.take_while(|(first, second)| first == second).count();
-                if length >= size.max(SEQUENCE_MIN) {
+                if length >= ((times - 1) * size).max(SEQUENCE_MIN) {
                     self.mark(start, start + size + length);
                     start += size + length;
                 } else {
@@ -322,6 +363,7 @@ mod tests {
             ("#{token}", true),
             ("__TOKEN__", true),
             ("[REDACTED]", true),
+            ("sk_live_abcdefghijklmnopqrstuvwxyz123456", true),
             ("xoxp-572370529330-573807301142-################", true),
             ("glsa_EXAMPLEEXAMPLEEXAMPLEEXAM_00000000", true),
             ("****************", true),
@@ -345,6 +387,7 @@ mod tests {
             ("abcdefghijklmnopqrstuvwxyz123456", true),
             ("abcdef0123456789abcdef0123456789", true),
             ("0000000000000000", true),
+            ("000102030405060708090a0b0c0d0e0f", true),
             ("deadbeefdeadbeef", true),
             ("q1w2q1w2q1w2q1w2", true),
             ("your_private_key_here_1234", true),

@@ -4,9 +4,9 @@ use super::letters::evidence_bits;
 
 /// The least length at which a text can be told to be random.
 const LENGTH_MIN: usize = 8;
-/// The least evidence: at that, one key of 16 hex digits in 100 is missed, and one name in 100 of
-/// source code is taken for a key.
-const EVIDENCE_BITS_MIN: f64 = 6.0;
+/// The least evidence: at that, one key in 200 of twelve letters and digits is missed, and one name
+/// in 30 of source code is taken for a key; rules that ask know the length and a name nearby.
+const EVIDENCE_BITS_MIN: f64 = 2.0;
 /// The least entropy: less has a handful of characters that repeat.
 const ENTROPY_MIN: f64 = 2.5;
 

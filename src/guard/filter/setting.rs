@@ -9,6 +9,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::checksum::Checksum;
 use super::letters::evidence_bits;
 use super::name::{self, Kind};
 use super::placeholder::{self, holds_telling_word};
@@ -36,6 +37,8 @@ const BARE_BITS: f64 = 14.0;
 const STRONG_CHARS: usize = 16;
 /// The shortest secret or key that is not a password.
 const SECRET_CHARS: usize = 10;
+/// The fewest letters and digits of one.
+const WRITTEN_CHARS: usize = 8;
 /// The shortest password.
 const PASSWORD_CHARS: usize = 4;
 /// The longest value.
@@ -91,9 +94,20 @@ impl<'t> Setting<'t> {
         // `call(password, "x")` passes two things; `("password", "x")` sets one.
         let lists = between.contains(&b',')
             && !between.first().is_some_and(|byte| b"\"'`\\".contains(byte));
+        // `pattern.pass("x")`, `pass "x" to` and the `PASS: x` of a test's log are verbs.
+        let is_pass = text[keyword..name.end].eq_ignore_ascii_case(b"pass");
+        let is_verb = is_pass
+            && (between.contains(&b'(')
+                || between.trim_ascii().len() == usize::from(quoted)
+                || !quoted && !between.contains(&b'='));
+        // `password.encode("x")` does something with it, `password.assign("x")` sets it.
+        let does = between.starts_with(b"(") && !sets(&text[keyword..name.end]);
+        // Prose has names in backticks.
+        let is_prose = opens == b'`' && between.trim_ascii_start() == b"`";
         // Without quotes only code stands behind `=>`, and behind an index.
-        let is_code = !quoted && (between.ends_with(b"=>") || between.contains(&b'['));
-        if lists || is_code {
+        let is_code =
+            !quoted && (between.trim_ascii_end().ends_with(b"=>") || between.contains(&b'['));
+        if lists || is_code || is_verb || does || is_prose {
             return None;
         }
         let mut setting = Self {
@@ -120,6 +134,7 @@ impl<'t> Setting<'t> {
         let value = &self.text[self.value.clone()];
         match kind {
             Kind::Place => return weigh_given(value),
+            Kind::Argument => return weigh_given(value).filter(|weight| *weight > Weight::Weak),
             Kind::Token => return self.weigh_secret(value),
             Kind::Basic => return weigh_basic(value),
             Kind::Password | Kind::Secret | Kind::Key => {}
@@ -128,13 +143,20 @@ impl<'t> Setting<'t> {
         if !name::may_hold(name, self.keyword - self.name.start, kind) {
             return None;
         }
-        if value.len() > VALUE_CHARS || is_word_of_code(value) || repeats_name(name, value) {
+        if value.len() > VALUE_CHARS
+            || is_word_of_code(value)
+            || repeats_name(name, value)
+            || decoded_text(value).is_some_and(|text| placeholder::is_filler(&text))
+        {
             return None;
         }
         match kind {
             Kind::Password => self.weigh_password(value),
             Kind::Secret => self.weigh_secret(value),
             _ => match self.weigh_secret(value)? {
+                // A lone `key` is the key of anything: a map, a cipher's test.
+                Weight::Strong if is_hexadecimal(value) && is_lone(name) => None,
+                Weight::Strong if is_lone(name) => Some(Weight::Weak),
                 Weight::Strong => Some(Weight::Fair),
                 _ => None,
             },
@@ -142,7 +164,10 @@ impl<'t> Setting<'t> {
     }
 
     fn weigh_secret(&self, value: &[u8]) -> Option<Weight> {
+        let written = value.iter().filter(|byte| byte.is_ascii_alphanumeric());
         if value.len() < SECRET_CHARS
+            || written.count() < WRITTEN_CHARS
+            || is_markup(value)
             || placeholder::is_filler(value)
             || holds_telling_word(value)
             || is_reference_to_data(value)
@@ -150,12 +175,22 @@ impl<'t> Setting<'t> {
         {
             return None;
         }
-        let bits = evidence_bits(value);
+        let bits = match self.syntax {
+            Syntax::Quoted => evidence_bits(value),
+            _ => bare_bits(value),
+        };
         if is_uuid(value) {
             return Some(Weight::Fair);
         }
+        if value.starts_with(b"eyJ") && value.contains(&b'.') && !Checksum::Jwt.holds(value) {
+            return None;
+        }
+        if self.syntax == Syntax::Line && is_gibberish(value) {
+            return Some(Weight::Weak);
+        }
         let least = match self.syntax {
             Syntax::Quoted => RANDOM_BITS,
+            _ if is_call(value) => return None,
             Syntax::Line if !is_expression(value) => RANDOM_BITS,
             _ => BARE_BITS,
         };
@@ -174,7 +209,12 @@ impl<'t> Setting<'t> {
     }
 
     fn weigh_password(&self, value: &[u8]) -> Option<Weight> {
-        if value.len() < PASSWORD_CHARS || value.contains(&b' ') || is_reference_to_data(value) {
+        let is_written = value.iter().any(u8::is_ascii_alphanumeric);
+        if value.len() < PASSWORD_CHARS
+            || !is_written
+            || value.contains(&b' ')
+            || is_reference_to_data(value)
+        {
             return None;
         }
         if is_common(value) {
@@ -188,7 +228,11 @@ impl<'t> Setting<'t> {
         let sure = match self.syntax {
             Syntax::Quoted => bits >= RANDOM_BITS || chosen,
             Syntax::Line => match is_expression(value) {
-                true => bits >= RANDOM_BITS && value.len() >= 8 || chosen && self.is_environment(),
+                true => {
+                    is_gibberish(value)
+                        || chosen && self.is_environment()
+                        || bare_bits(value) >= RANDOM_BITS && value.len() >= 8 && !is_call(value)
+                }
                 false => bits >= RANDOM_BITS || chosen,
             },
             Syntax::Bare => bits >= BARE_BITS && !is_expression(value),
@@ -210,7 +254,10 @@ impl<'t> Setting<'t> {
         let ends = ends
             .into_iter()
             .filter_map(|end| memchr::memmem::find(value, end));
-        let mut length = ends.min().unwrap_or(value.len());
+        let mut length = ends
+            .chain(next_parameter(value))
+            .min()
+            .unwrap_or(value.len());
         if value.starts_with(b"$(") {
             return;
         }
@@ -261,6 +308,12 @@ impl<'t> Setting<'t> {
             || behind.starts_with(b"#")
             || behind.starts_with(b"//")
             || behind.len() == 1 && b",;`\"'".contains(&behind[0]);
+        // `"name": value` and `'name' = value`: the name alone is quoted.
+        let is_closed = self
+            .text
+            .get(self.name.end)
+            .is_some_and(|byte| b"\"'".contains(byte));
+        let introduces = introduces || is_closed && (before == b"\"" || before == b"'");
         match introduces && ends {
             true => Syntax::Line,
             false => Syntax::Bare,
@@ -273,6 +326,18 @@ impl<'t> Setting<'t> {
         let between = &self.text[self.name.end..self.value.start];
         between == b"=" && !name.iter().any(u8::is_ascii_lowercase)
     }
+}
+
+/// Where the next parameter of a query begins: `&name=`.
+fn next_parameter(value: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'&', value).find(|at| {
+        let behind = &value[at + 1..];
+        let name = behind
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
+        let length = name.count();
+        length > 0 && behind.get(length) == Some(&b'=')
+    })
 }
 
 /// A password at a place for passwords: all but placeholders.
@@ -293,12 +358,18 @@ fn weigh_given(value: &[u8]) -> Option<Weight> {
     }
 }
 
-/// Name and password in base64.
-fn weigh_basic(value: &[u8]) -> Option<Weight> {
+/// What a value says in base64, where that is text.
+fn decoded_text(value: &[u8]) -> Option<Vec<u8>> {
     let padded = value.len() - value.iter().rev().take_while(|byte| **byte == b'=').count();
     let decoded = STANDARD_NO_PAD.decode(&value[..padded]).ok()?;
     let is_text = decoded.iter().all(|byte| *byte >= b' ' && *byte != 0x7F);
-    let colon = memchr::memchr(b':', &decoded).filter(|_| is_text)?;
+    (is_text && std::str::from_utf8(&decoded).is_ok()).then_some(decoded)
+}
+
+/// Name and password in base64.
+fn weigh_basic(value: &[u8]) -> Option<Weight> {
+    let decoded = decoded_text(value)?;
+    let colon = memchr::memchr(b':', &decoded)?;
     let (user, password) = (&decoded[..colon], &decoded[colon + 1..]);
     match password.is_empty() {
         // Some services take the key as the name.
@@ -307,6 +378,24 @@ fn weigh_basic(value: &[u8]) -> Option<Weight> {
         false if user == password => None,
         false => weigh_given(password),
     }
+}
+
+/// Whether a called name sets what its keyword names: `setPassword`, `password.assign`.
+fn sets(name: &[u8]) -> bool {
+    let Some(at) = memchr::memrchr(b'.', name) else {
+        return true;
+    };
+    let setters: [&[u8]; 8] = [
+        b"add",
+        b"append",
+        b"assign",
+        b"equals",
+        b"of",
+        b"put",
+        b"set",
+        b"setValue",
+    ];
+    setters.contains(&&name[at + 1..])
 }
 
 /// Whether a value runs to the end tag of its element.
@@ -404,6 +493,45 @@ fn is_expression(value: &[u8]) -> bool {
             || b"([{<-?|&+".contains(&rest[0]) && (rest.len() > 1 || rest[0] == b'('))
 }
 
+/// Whether an unquoted value is an expression with brackets: a call, an index, a type.
+fn is_call(value: &[u8]) -> bool {
+    is_expression(value) && value.iter().any(|byte| b"([<".contains(byte)) && !is_gibberish(value)
+}
+
+/// The evidence of the most random part between signs, which are operators and brackets of code
+/// rather than parts of a secret where nothing is quoted.
+fn bare_bits(value: &[u8]) -> f64 {
+    let parts = value.split(|byte| is_operator(*byte));
+    parts.map(evidence_bits).fold(f64::MIN, f64::max)
+}
+
+fn is_operator(byte: u8) -> bool {
+    b"()[]{}<>!?&|;,*^\"'`".contains(&byte)
+}
+
+/// Whether a value has brackets as no language has them, and other signs as well.
+fn is_gibberish(value: &[u8]) -> bool {
+    let mut open = Vec::new();
+    let nests = value.iter().all(|byte| match byte {
+        b'(' | b'[' | b'{' => {
+            open.push(*byte);
+            true
+        }
+        b')' => open.pop() == Some(b'('),
+        b']' => open.pop() == Some(b'['),
+        b'}' => open.pop() == Some(b'{'),
+        _ => true,
+    });
+    let mut signs: Vec<u8> = value
+        .iter()
+        .copied()
+        .filter(u8::is_ascii_punctuation)
+        .collect();
+    signs.sort_unstable();
+    signs.dedup();
+    !nests && signs.len() >= 6
+}
+
 /// Whether a value is markup, a pattern, a selector or a piece of a sentence.
 fn is_markup(value: &[u8]) -> bool {
     let holds = |needle: &[u8]| memchr::memmem::find(value, needle).is_some();
@@ -471,6 +599,7 @@ fn is_reference_to_data(value: &[u8]) -> bool {
         .iter()
         .any(|start| value.starts_with(start) && (start.len() > 1 || is_text))
         || is_address(value)
+        || is_public_key(value)
         || has_extension(value)
         || count(|byte| *byte == b'/') > 0 && evidence_bits(value) < RANDOM_BITS
         || count(u8::is_ascii_digit) + count(|byte| b".:-/+TZ, ".contains(byte)) == value.len()
@@ -496,6 +625,22 @@ fn is_address(value: &[u8]) -> bool {
         && top.iter().all(u8::is_ascii_alphabetic)
 }
 
+/// Whether a value is a public key or a fingerprint, which everybody may see.
+fn is_public_key(value: &[u8]) -> bool {
+    const STARTS: [&[u8]; 6] = [
+        b"ssh-",
+        b"AAAAB3Nza",
+        b"AAAAC3Nza",
+        b"MFkwEwYH",
+        b"MIIBIjAN",
+        b"MCowBQYD",
+    ];
+    let pairs = value.split(|byte| *byte == b':');
+    let is_pair = |pair: &[u8]| pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+    STARTS.iter().any(|start| value.starts_with(start))
+        || value.len() > 22 && pairs.into_iter().all(is_pair)
+}
+
 fn has_extension(value: &[u8]) -> bool {
     const EXTENSIONS: &str = "\
         c cc cer cfg com conf cpp crt cs css csv der dll exe gif go gz h html ini io jar \
@@ -507,6 +652,18 @@ fn has_extension(value: &[u8]) -> bool {
     EXTENSIONS
         .split(' ')
         .any(|extension| extension.as_bytes().eq_ignore_ascii_case(&value[at + 1..]))
+}
+
+fn is_hexadecimal(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Whether a name is one word.
+fn is_lone(name: &[u8]) -> bool {
+    let letters = name.iter().all(u8::is_ascii_alphabetic);
+    let inner = name.get(1..).unwrap_or_default();
+    letters
+        && (inner.iter().all(u8::is_ascii_lowercase) || inner.iter().all(u8::is_ascii_uppercase))
 }
 
 /// Whether a value is a UUID, which names things more often than it opens them.
