@@ -117,6 +117,29 @@ pub fn write_atomic(
     attempt().map_err(FileError::at("write", path))
 }
 
+/// Adds to the end of a regular file what `text` makes of its length; one that is not there is
+/// created.
+///
+/// # Errors
+/// Anything but a regular file, and what the system says.
+pub fn append(path: &Path, text: impl FnOnce(u64) -> String) -> Result<(), FileError> {
+    let attempt = || {
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(flags)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let text = "it is not a regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        file.write_all(text(metadata.len()).as_bytes())
+    };
+    attempt().map_err(FileError::at("append to", path))
+}
+
 /// Opens what is written to where it stands; `None` for everything that is replaced. Never waits:
 /// a FIFO that nobody reads is an error, since anyone may have put it there.
 fn open_stream(path: &Path) -> io::Result<Option<File>> {
@@ -188,6 +211,29 @@ fn replace(
         // Best effort: what matters is the first error, and that the old file stands.
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// Creates a file with all its content, durably, where nothing is.
+///
+/// # Errors
+/// A name that is taken (`AlreadyExists`), and what the system says; then nothing is left there.
+pub fn create_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), FileError> {
+    let create = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
+        let finish = file
+            .write_all(content)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| sync_directory(parent_of(path)));
+        finish.inspect_err(|_| {
+            // Best effort: what matters is the first error.
+            let _ = fs::remove_file(path);
+        })
+    };
+    create().map_err(FileError::at("create", path))
 }
 
 /// The directory of a path, `.` for a bare name.

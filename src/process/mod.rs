@@ -1,6 +1,10 @@
 //! Running other programs: without our secrets in their environment, and never for longer than
 //! was agreed.
 
+mod stream;
+
+pub use stream::{Input, Program, Running, StreamError};
+
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -192,6 +196,14 @@ mod tests {
             &**ask("/usr/bin/env | /usr/bin/grep -c ^PATH=; true").unwrap(),
             b"0\n"
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_that_holds_a_secret_is_not_dumpable() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        forbid_dumps();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
     }
 
     #[test]
