@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::record::Record;
 use super::store::{ReadError, Snapshot};
@@ -21,6 +22,8 @@ pub struct ShowRequest<'a> {
     pub event_prefix: Option<&'a str>,
     /// Not before this instant.
     pub since: Option<Timestamp>,
+    /// Set by anyone, a signal handler perhaps, to make the work stop.
+    pub interrupted: &'a AtomicBool,
 }
 
 /// What was shown.
@@ -36,7 +39,7 @@ pub struct Shown {
 /// many as `last` says.
 ///
 /// # Errors
-/// Files that cannot be read, and what `visit` says.
+/// Files that cannot be read, what `visit` says, and an interruption.
 pub fn show(
     request: &ShowRequest<'_>,
     visit: &mut dyn FnMut(&Record) -> io::Result<()>,
@@ -45,7 +48,7 @@ pub fn show(
     let mut waiting = VecDeque::new();
     // Times of one form and zone are ordered as their texts are.
     let since = request.since.map(|instant| instant.to_string());
-    Snapshot::take(request.directory)?.each_line(&mut |line| {
+    Snapshot::take(request.directory)?.each_line(request.interrupted, &mut |line| {
         let Some(record) = line.text().and_then(|text| Record::parse(text).ok()) else {
             shown.unreadable += 1;
             return Ok(());

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 
@@ -26,6 +27,9 @@ pub enum ReadError {
     /// A file of the log.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// The sink of an export.
     #[error("cannot write what was read from the audit log")]
     Write(#[source] io::Error),
@@ -240,7 +244,11 @@ impl Snapshot {
     }
 
     /// Shows every line in order, in constant memory.
-    pub(super) fn each_line(&self, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+    pub(super) fn each_line(
+        &self,
+        interrupted: &AtomicBool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), ReadError> {
         let last_filled = self
             .segments
             .iter()
@@ -250,10 +258,16 @@ impl Snapshot {
             let path = segment_path(&self.directory, segment.number);
             let file = open_segment(&self.directory, segment.number)?;
             let mut reader = BufReader::with_capacity(1 << 17, file.take(segment.size_bytes));
+            let failed = |source| FileError::at("read", &path)(source);
             let (mut line_number, mut seen_bytes) = (0, 0);
             loop {
-                let read = read_line(&mut reader, &mut bytes);
-                let line_bytes = read.map_err(FileError::at("read", &path))?;
+                let mut line_bytes = read_line(&mut reader, &mut bytes).map_err(failed)?;
+                if bytes.len() > LINE_BYTES_MAX && !bytes.ends_with(b"\n") {
+                    line_bytes += skip_line(&mut reader, interrupted).map_err(failed)?;
+                }
+                if interrupted.load(Ordering::Relaxed) {
+                    return Err(ReadError::Interrupted);
+                }
                 if line_bytes == 0 {
                     break;
                 }
@@ -274,14 +288,26 @@ impl Snapshot {
 /// What is done with each line.
 pub(super) type Visit<'a> = dyn FnMut(Line<'_>) -> Result<(), ReadError> + 'a;
 
-/// Reads up to the next newline, keeps at most one byte more than a line may have, and gives how
-/// many bytes were passed; 0 at the end.
+/// Reads up to the next newline, or one byte more than a line may have, and gives how many bytes
+/// that were; 0 at the end.
 fn read_line(reader: &mut BufReader<io::Take<File>>, bytes: &mut Vec<u8>) -> io::Result<u64> {
     bytes.clear();
     let bytes_max = LINE_BYTES_MAX as u64 + 1;
-    let kept = reader.by_ref().take(bytes_max).read_until(b'\n', bytes)? as u64;
-    if kept < bytes_max || bytes.ends_with(b"\n") {
-        return Ok(kept);
+    Ok(reader.by_ref().take(bytes_max).read_until(b'\n', bytes)? as u64)
+}
+
+/// Passes the rest of an over-long line, however long, until somebody asks to stop.
+fn skip_line(reader: &mut BufReader<io::Take<File>>, interrupted: &AtomicBool) -> io::Result<u64> {
+    let mut skipped_bytes = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let newline = buffer.iter().position(|byte| *byte == b'\n');
+        let ends = newline.is_some() || buffer.is_empty();
+        let step_bytes = newline.map_or(buffer.len(), |at| at + 1);
+        reader.consume(step_bytes);
+        skipped_bytes += step_bytes as u64;
+        if ends || interrupted.load(Ordering::Relaxed) {
+            return Ok(skipped_bytes);
+        }
     }
-    Ok(kept + reader.skip_until(b'\n')? as u64)
 }

@@ -23,7 +23,7 @@ pub(super) enum Tail {
     Empty,
     /// A record.
     Record(Link),
-    /// More than one line at the end is no record: no crash does that.
+    /// More than one line at the end is no record, or an endless one: no crash does that.
     Unreadable,
 }
 
@@ -46,7 +46,9 @@ pub(super) fn find(directory: &Path, segments: &[u64]) -> Result<(Tail, Option<T
             |source| FileError::at("read", &store::segment_path(directory, segment))(source);
         let mut end = file.metadata().map_err(failed)?.len();
         while end > 0 {
-            let from = line_start(&file, end).map_err(failed)?;
+            let Some(from) = line_start(&file, end).map_err(failed)? else {
+                return Ok((Tail::Unreadable, torn));
+            };
             if let Some(link) = read_link(&file, from, end).map_err(failed)? {
                 return Ok((Tail::Record(link), torn));
             }
@@ -68,20 +70,23 @@ pub(super) fn find(directory: &Path, segments: &[u64]) -> Result<(Tail, Option<T
 }
 
 /// Where the line begins that ends (with or without a newline) before `end`, which is above 0.
-fn line_start(file: &File, end: u64) -> io::Result<u64> {
+/// `None` where it is longer than any that this program writes: no crash leaves that, and whoever
+/// did may have made it longer than anyone can read.
+fn line_start(file: &File, end: u64) -> io::Result<Option<u64>> {
     let mut buffer = [0; STEP_BYTES as usize];
     // The newline that may close the line itself does not count.
     let mut until = end - 1;
-    while until > 0 {
+    let lowest = end.saturating_sub(LINE_BYTES_MAX as u64 + 1);
+    while until > lowest {
         let from = until.saturating_sub(STEP_BYTES);
         let part = &mut buffer[..(until - from) as usize];
         file.read_exact_at(part, from)?;
         if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(from + at as u64 + 1);
+            return Ok(Some(from + at as u64 + 1));
         }
         until = from;
     }
-    Ok(0)
+    Ok((until == 0).then_some(0))
 }
 
 /// The record of a whole line; `None` for anything else.

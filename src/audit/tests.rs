@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -19,6 +20,9 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::report::{AuditHead, Finding, Report, Verdict, codes};
 use crate::seal::{Key, Keyring, Secret, Status};
+
+/// Nobody asks these tests to stop.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// In memory where the system has that: the tests are about order, not about a disk's patience.
 fn folder() -> tempfile::TempDir {
@@ -101,6 +105,7 @@ fn verify_with(directory: &Path, keyring: &Keyring, heads: &[(String, ExpectedHe
         keyring,
         require_keyed: false,
         heads,
+        interrupted: &NEVER,
     };
     verify(&request).unwrap()
 }
@@ -132,6 +137,7 @@ fn records(directory: &Path) -> Vec<Record> {
         last: None,
         event_prefix: None,
         since: None,
+        interrupted: &NEVER,
     };
     show(&request, &mut |record| {
         records.push(record.clone());
@@ -714,6 +720,7 @@ fn unsealed_records_are_fine_under_a_later_seal_and_a_warning_at_the_end() {
             keyring: &ring(),
             require_keyed: true,
             heads: &[],
+            interrupted: &NEVER,
         };
         let report = verify(&request).unwrap();
         (places(&report), report.verdict)
@@ -1022,6 +1029,7 @@ fn symbolic_links_in_the_place_of_the_log_are_refused() {
             keyring: &ring(),
             require_keyed: false,
             heads: &[],
+            interrupted: &NEVER,
         };
         assert!(verify(&request).is_err(), "{name}");
     }
@@ -1081,6 +1089,7 @@ fn hostile_names_stay_inside_their_line_and_field() {
         last: None,
         event_prefix: None,
         since: None,
+        interrupted: &NEVER,
     };
     let exported = |format| {
         let mut out = Vec::new();
@@ -1163,6 +1172,7 @@ fn shows_the_last_records_of_a_kind_since_a_time() {
             last,
             event_prefix,
             since,
+            interrupted: &NEVER,
         };
         let mut numbers = Vec::new();
         let shown = show(&request, &mut |record| {

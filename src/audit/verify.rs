@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -37,6 +38,8 @@ pub struct VerifyRequest<'a> {
     pub require_keyed: bool,
     /// Heads kept elsewhere, each with where it comes from, in words; may be empty.
     pub heads: &'a [(String, ExpectedHead)],
+    /// Set by anyone, a signal handler perhaps, to make the work stop.
+    pub interrupted: &'a AtomicBool,
 }
 
 /// The verb's part of the report.
@@ -75,11 +78,11 @@ pub struct VerifySummary {
 /// whole and the newest record sealed.
 ///
 /// # Errors
-/// Files that cannot be read, symbolic links in their place among them.
+/// Files that cannot be read, symbolic links in their place among them, and an interruption.
 pub fn verify(request: &VerifyRequest<'_>) -> Result<Report, ReadError> {
     let snapshot = Snapshot::take(request.directory)?;
     let mut check = Check::new(request);
-    snapshot.each_line(&mut |line| {
+    snapshot.each_line(request.interrupted, &mut |line| {
         check.line(&line);
         Ok(())
     })?;

@@ -213,6 +213,29 @@ fn replace(
     })
 }
 
+/// Creates a file with all its content, durably, where nothing is.
+///
+/// # Errors
+/// A name that is taken (`AlreadyExists`), and what the system says; then nothing is left there.
+pub fn create_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), FileError> {
+    let create = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
+        let finish = file
+            .write_all(content)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| sync_directory(parent_of(path)));
+        finish.inspect_err(|_| {
+            // Best effort: what matters is the first error.
+            let _ = fs::remove_file(path);
+        })
+    };
+    create().map_err(FileError::at("create", path))
+}
+
 /// The directory of a path, `.` for a bare name.
 pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {

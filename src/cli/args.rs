@@ -8,6 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{audit, guard, sign, tool, verify};
+use crate::base::{files, naming};
 use crate::export;
 
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
@@ -23,6 +24,57 @@ pub struct Cli {
     /// The verb.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Whether the report would go where something stands that the command reads, or keeps.
+    pub fn replaces_what_it_reads(&self) -> bool {
+        self.global.files().any(|output| self.is_read(output))
+    }
+
+    fn is_read(&self, output: &Path) -> bool {
+        let mut read: Vec<&PathBuf> = self.global.config.iter().collect();
+        match &self.command {
+            Command::Verify(verify) => {
+                let is_found = |directory| {
+                    output
+                        .file_name()
+                        .is_some_and(|name| name == sign::MANIFEST_NAME)
+                        && naming::path_within(directory, output).is_some()
+                };
+                if verify.all.as_deref().is_some_and(is_found) {
+                    return true;
+                }
+                read.extend(verify.manifest.iter().chain(&verify.state));
+                read.extend(&verify.key.key_file);
+            }
+            Command::Audit(audit) => {
+                read.extend(audit.manifests());
+                read.extend(audit.key().and_then(|key| key.key_file.as_ref()));
+            }
+            Command::Guard(guard) => {
+                read.extend(guard.rules.iter().chain(&guard.baseline));
+                read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
+            }
+            // Neither replaces what is no manifest, and what a tool prints is not a report.
+            Command::Sign(_) | Command::Tool(_) => return false,
+        }
+        let output = place(output);
+        output.is_some() && read.into_iter().any(|read| place(read) == output)
+    }
+}
+
+/// Where a file is, or would be, links followed.
+fn place(path: &Path) -> Option<PathBuf> {
+    let there = path.canonicalize().ok();
+    there.or_else(|| {
+        Some(
+            files::parent_of(path)
+                .canonicalize()
+                .ok()?
+                .join(path.file_name()?),
+        )
+    })
 }
 
 /// The verbs.
@@ -71,7 +123,12 @@ pub struct Global {
     )]
     pub format: Option<Format>,
     /// Put the report on stdout as JSON (the same as `--format json`)
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        conflicts_with = "format",
+        help_heading = "Global options"
+    )]
     pub json: bool,
     /// Write the report in this format to this file, `-` for stdout; repeatable. Formats: json,
     /// sarif, junit, csv, markdown, github, gitlab

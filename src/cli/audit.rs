@@ -2,15 +2,16 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
-use super::spine::{Conduct, Context, Done};
+use super::spine::{self, Conduct, Context, Done};
 use crate::audit::{self, ExpectedHead, Format, ShowRequest, VerifyRequest};
 use crate::base::clock::Timestamp;
-use crate::base::naming;
+use crate::base::{naming, units};
 use crate::integrity;
 
 /// Verify, show and export the audit log
@@ -126,17 +127,30 @@ impl AuditArgs {
     /// A log that cannot be read, and a manifest that does not verify.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
         let directory = context.state_dir.join("audit");
+        if context.global.wants_json() && !matches!(self.action, Action::Verify(_)) {
+            let text = "`agp audit show` and `export` print records, not a report";
+            return Err(Failure::because(Kind::Usage, text).with_hint("leave `--json` out"));
+        }
         match &self.action {
             Action::Verify(arguments) => arguments.run(context, &directory),
-            Action::Show(filter) => Ok(filter.to_data(directory, None)),
+            Action::Show(filter) => Ok(filter.to_data((context, directory), None)),
             Action::Export(arguments) => {
                 let format = match arguments.to {
                     Form::Ecs => Format::Ecs,
                     Form::Syslog => Format::Syslog,
                 };
-                Ok(arguments.filter.to_data(directory, Some(format)))
+                Ok(arguments.filter.to_data((context, directory), Some(format)))
             }
         }
+    }
+}
+
+/// Why the log could not be read to its end.
+pub(super) fn read_failure(error: audit::ReadError) -> Failure {
+    match error {
+        audit::ReadError::Interrupted => spine::interrupted(),
+        audit::ReadError::File(_) => Failure::new(Kind::Input, error),
+        audit::ReadError::Write(_) => Failure::new(Kind::Output, error),
     }
 }
 
@@ -162,15 +176,21 @@ impl VerifyArgs {
             keyring,
             require_keyed: self.require_keyed,
             heads: &heads,
+            interrupted: &context.progress.interrupted,
         };
         audit::verify(&request)
             .map(Done::Report)
-            .map_err(|error| Failure::new(Kind::Input, error))
+            .map_err(read_failure)
     }
 }
 
 impl Filter {
-    fn to_data(&self, directory: PathBuf, format: Option<Format>) -> Done {
+    fn to_data(
+        &self,
+        (context, directory): (&Context<'_>, PathBuf),
+        format: Option<Format>,
+    ) -> Done {
+        let (progress, note) = (Arc::clone(context.progress), context.later_note());
         let (last, event, since) = (self.last, self.event.clone(), self.since);
         Done::Data(Box::new(move |mut out| {
             let request = ShowRequest {
@@ -178,6 +198,7 @@ impl Filter {
                 last,
                 event_prefix: event.as_deref(),
                 since,
+                interrupted: &progress.interrupted,
             };
             let shown = match format {
                 Some(format) => audit::export(&request, format, out),
@@ -186,7 +207,14 @@ impl Filter {
                     out.write_all(b"\n")
                 }),
             };
-            shown.map(|_| ()).map_err(io::Error::other)
+            let shown = shown.map_err(io::Error::other)?;
+            if shown.unreadable > 0 {
+                let lines = units::count(shown.unreadable, "line");
+                note(&format!(
+                    "left out: {lines}, being no record; `agp audit verify` says more"
+                ));
+            }
+            Ok(())
         }))
     }
 }

@@ -6,10 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::Global;
+use super::audit::read_failure;
 use super::env;
 use super::failure::{Failure, Kind};
 use super::render::{Printer, Stream};
 use super::spine::Writer;
+use crate::audit::ReadError;
 use crate::base::files;
 use crate::export::{self, Document, Format, MARKDOWN_BYTES_MAX};
 use crate::report::{Finding, Report};
@@ -169,5 +171,11 @@ impl Delivery<'_> {
 
 /// The failure of a stream.
 pub(super) fn output_failure(place: &'static str) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
+    move |error| match error.downcast::<ReadError>() {
+        // What was to be written could not be had.
+        Ok(unread @ (ReadError::File(_) | ReadError::Interrupted)) => read_failure(unread),
+        Ok(ReadError::Write(error)) | Err(error) => {
+            Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
+        }
+    }
 }

@@ -191,7 +191,7 @@ impl GuardArgs {
             || global.output.is_some()
             || !global.report.is_empty()
             || env::step_summary().is_some();
-        if self.show_secrets && (leaves_the_terminal || !context.is_on_terminal()) {
+        if self.show_secrets && (leaves_the_terminal || !context.printer.is_on_terminal()) {
             let text = "`--show-secrets` shows what was found on a terminal and nowhere else";
             let failure = Failure::because(Kind::Usage, text);
             return Err(

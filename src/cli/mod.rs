@@ -75,7 +75,7 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         || value_of(arguments, &["--format"]).is_some_and(|format| format == "json");
     // What is not an answer of this verb must not be replaced by a report, and what is named twice is
     // more than the report's place.
-    let is_place = |file: &PathBuf| is_named_once(arguments, file);
+    let is_place = |file: &PathBuf| !file.as_os_str().is_empty() && is_named_once(arguments, file);
     let output = values_of(arguments, &["--output", "-o"]).into_iter().next();
     global.output = output
         .map(PathBuf::from)

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
+use super::audit::read_failure;
 use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
 use super::record::Recorder;
 use super::render::{Printer, ProgressBar};
-use super::sign::MANIFEST_NAME;
 use super::{env, exit, keys};
+use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
-use crate::base::files;
+use crate::base::files::{self, FileError};
 use crate::base::naming;
 use crate::export::Document;
 use crate::inventory::Progress;
@@ -77,7 +78,7 @@ pub struct Context<'a> {
     pub audit_head: Option<AuditHead>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Arc<Progress>,
-    printer: Printer,
+    pub(super) printer: Printer,
     keyring: Result<Keyring, KeyError>,
 }
 
@@ -95,14 +96,15 @@ impl Context<'_> {
         self.state_dir.join("cache")
     }
 
-    /// Whether a person at a terminal reads what goes to stdout.
-    pub fn is_on_terminal(&self) -> bool {
-        self.printer.is_on_terminal()
-    }
-
     /// Shows progress until the result is dropped.
     pub fn show_progress(&self) -> Option<ProgressBar> {
         ProgressBar::start(self.progress, &self.printer)
+    }
+
+    /// Says something beside data that is written when the verb has returned.
+    pub fn later_note(&self) -> impl Fn(&str) + 'static {
+        let printer = self.printer;
+        move |text| printer.note(text)
     }
 
     /// Says something beside the report.
@@ -191,8 +193,8 @@ pub(super) fn run(cli: &Cli) -> u8 {
     if let Err(failure) = deliver::check(global) {
         return run.end(Err(failure), None);
     }
-    if global.files().any(|file| replaces_what_it_reads(cli, file)) {
-        let text = "the report would stand in a manifest's place";
+    if cli.replaces_what_it_reads() {
+        let text = "the report would stand in the place of what this command reads";
         let failure = Failure::because(Kind::Usage, text).with_hint("write the report elsewhere");
         return run.end(Err(failure.keeping_output()), None);
     }
@@ -207,27 +209,6 @@ pub(super) fn run(cli: &Cli) -> u8 {
         }
         Err(failure) => run.end(Err(failure), None),
     }
-}
-
-/// Whether the report would go where one of the manifests stands that are to be verified.
-fn replaces_what_it_reads(cli: &Cli, output: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    let manifests = match &cli.command {
-        Command::Verify(arguments) => match &arguments.all {
-            Some(directory) => {
-                return output.file_name().is_some_and(|name| name == MANIFEST_NAME)
-                    && naming::path_within(directory, output).is_some();
-            }
-            None => &arguments.manifest[..],
-        },
-        Command::Audit(arguments) => arguments.manifests(),
-        Command::Sign(_) | Command::Guard(_) | Command::Tool(_) => &[],
-    };
-    real(output).is_some_and(|output| {
-        manifests
-            .iter()
-            .any(|manifest| real(manifest).as_ref() == Some(&output))
-    })
 }
 
 /// The verb between its two audit records.
@@ -549,8 +530,12 @@ impl<'a> Run<'a> {
             .as_deref()
             .filter(|_| !self.global.output_is_stdout())
         {
-            Some(path) => files::write_atomic(path, 0o644, write)
-                .map_err(|error| Failure::new(Kind::Output, error)),
+            Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| {
+                match error.source.downcast::<ReadError>() {
+                    Ok(unread) => read_failure(unread),
+                    Err(source) => Failure::new(Kind::Output, FileError { source, ..error }),
+                }
+            }),
             None => self
                 .printer
                 .data(write)

@@ -1,7 +1,7 @@
 //! `agp tool`: keys, policies, schemas, completions, man pages and references. Governs nothing,
 //! so it neither needs a policy nor leaves a record.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -164,23 +164,14 @@ fn generate(global: &Global) -> Result<Done, Failure> {
             out.write_all(line.as_bytes())
         })));
     };
-    let write = || {
-        use std::os::unix::fs::OpenOptionsExt;
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        files::sync_directory(files::parent_of(path))
-    };
-    write()
-        .map_err(files::FileError::at("create", path))
-        .map_err(|error| {
-            Failure::new(Kind::Output, error)
-                .with_hint("a key file is never overwritten; name a new one")
-        })?;
+    files::create_new(path, 0o600, line.as_bytes()).map_err(|error| {
+        let is_taken = error.source.kind() == io::ErrorKind::AlreadyExists;
+        let failure = Failure::new(Kind::Output, error);
+        match is_taken {
+            true => failure.with_hint("a key file is never overwritten; name a new one"),
+            false => failure,
+        }
+    })?;
     let secret =
         Secret::decode(line.as_bytes(), 32).map_err(|error| Failure::new(Kind::Key, error))?;
     Ok(Done::Told(format!("key {}", secret.key_id())))

@@ -10,10 +10,11 @@ use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
+use crate::base::relpath::RelPath;
 use crate::base::{files, naming, units};
 use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
 use crate::integrity::{self, Checks, Counters, Section, SequenceState};
-use crate::inventory::Globs;
+use crate::inventory::{self, Globs, Kind as EntryKind, Progress, TakeError};
 use crate::report::{Finding, Report, Verdict, codes};
 
 /// Prove a tree intact against its signed manifest
@@ -87,11 +88,11 @@ pub struct VerifySummary {
 }
 
 impl VerifyArgs {
-    /// What is to be verified, in this order.
-    fn manifests(&self) -> Result<Vec<PathBuf>, Failure> {
+    /// What is to be verified, in this order, and what kept others from being found.
+    fn manifests(&self, progress: &Progress) -> Result<(Vec<PathBuf>, Vec<Finding>), Failure> {
         match &self.all {
-            Some(directory) => find_manifests(directory),
-            None => Ok(self.manifest.clone()),
+            Some(directory) => find_manifests(directory, progress),
+            None => Ok((self.manifest.clone(), Vec::new())),
         }
     }
 
@@ -107,8 +108,8 @@ impl VerifyArgs {
             naming::path_within(root, path).is_some()
         };
         // Manifests that cannot be listed are told of when they are to be verified.
-        let mut manifests = self.manifests().unwrap_or_default().into_iter();
-        manifests.find(|manifest| {
+        let (manifests, _) = self.manifests(&Progress::default()).unwrap_or_default();
+        manifests.into_iter().find(|manifest| {
             (!is_there || is_near(manifest)) && integrity::is_disturbed((manifest, input_dir), path)
         })
     }
@@ -129,7 +130,7 @@ impl VerifyArgs {
     /// Only what concerns the command as a whole; trouble with one manifest is a finding.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
         let keyring = context.keyring()?;
-        let manifests = self.manifests()?;
+        let (manifests, unlisted) = self.manifests(context.progress)?;
         let only = Globs::compile(&self.only).map_err(|error| Failure::new(Kind::Usage, error))?;
         let policy = &context.policy.policy.integrity;
         let sequences = match &self.state {
@@ -149,7 +150,8 @@ impl VerifyArgs {
         };
         let cache_dir = self.cache_dir(context);
         let _bar = context.show_progress();
-        let outputs: Vec<&Path> = context.global.files().collect();
+        let outputs = context.global.files().chain(self.state.as_deref());
+        let outputs: Vec<&Path> = outputs.collect();
         let mut all = Vec::with_capacity(manifests.len());
         for manifest in &manifests {
             let request = Request {
@@ -165,7 +167,13 @@ impl VerifyArgs {
             all.push(verify::verify(&request).map_err(failure)?);
         }
         let raised = self.state.as_ref().map(|path| raise(path, &all));
-        let mut report = report(all);
+        let is_vacuous =
+            !self.only.is_empty() && all.iter().all(|one| one.section.counters.checked == 0);
+        let mut report = report(all, unlisted);
+        if is_vacuous && !self.allow_empty && report.verdict == Verdict::Pass {
+            let text = format!("nothing matches `{}`", self.only.join("`, `"));
+            report.add(vec![Finding::new(&codes::SCOPE_EMPTY, text)]);
+        }
         if let Some(Err(failure)) = raised {
             report.add(failure.findings);
         }
@@ -182,21 +190,39 @@ fn failure(error: VerifyError) -> Failure {
     }
 }
 
-/// Every manifest of the usual name below a directory, sorted.
-fn find_manifests(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = Vec::new();
-    for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
-        let entry = entry.map_err(|error| Failure::new(Kind::Input, error))?;
-        if entry.file_name() == MANIFEST_NAME && !entry.file_type().is_dir() {
-            found.push(entry.into_path());
-        }
-    }
+/// Every manifest of the usual name below a directory, sorted, and a finding for each place that
+/// may hide another one.
+fn find_manifests(
+    directory: &Path,
+    progress: &Progress,
+) -> Result<(Vec<PathBuf>, Vec<Finding>), Failure> {
+    let listing = inventory::list(&inventory::Request {
+        root: directory,
+        excludes: &Globs::default(),
+        exempt: &[],
+        expected: None,
+        progress,
+    });
+    let listing = listing.map_err(|error| match error {
+        TakeError::Interrupted => spine::interrupted(),
+        TakeError::Open { .. } => Failure::new(Kind::Input, error),
+    })?;
+    let is_manifest = |(path, kind): &&(RelPath, EntryKind)| {
+        let name = path.as_path().file_name();
+        *kind != EntryKind::Directory && name.is_some_and(|name| name == MANIFEST_NAME)
+    };
+    let found = listing.names.iter().filter(is_manifest);
+    let found: Vec<PathBuf> = found
+        .map(|(path, _)| directory.join(path.as_path()))
+        .collect();
+    let mut findings = integrity::problem_findings(&listing.problems, &naming::shown(directory));
     if found.is_empty() {
         let text = format!("no `{MANIFEST_NAME}` below the directory");
         let finding = Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(naming::shown(directory));
-        return Err(Failure::of(Kind::Input, finding));
+        findings.insert(0, finding);
+        return Err(Failure::of_all(Kind::Input, findings));
     }
-    Ok(found)
+    Ok((found, findings))
 }
 
 /// Remembers the numbers of the manifests that hold entirely.
@@ -209,10 +235,10 @@ fn raise(path: &Path, all: &[Verification]) -> Result<(), Failure> {
     SequenceState::raise(path, &verified).map_err(|error| Failure::new(Kind::Output, error))
 }
 
-fn report(all: Vec<Verification>) -> Report {
+/// One report of all manifests, and of what else was found.
+fn report(all: Vec<Verification>, mut findings: Vec<Finding>) -> Report {
     let mut summary = VerifySummary::default();
     let mut checks = Checks::NONE;
-    let mut findings = Vec::new();
     let mut resources = Vec::new();
     let mut manifests = Vec::new();
     for one in all {

@@ -202,7 +202,7 @@ fn finish(found: &mut Found, (pack, redactor): (&Pack, &Redactor), shows_secrets
         let family = detail.rule_id.split('.').next().unwrap_or_default();
         let is_general = finding.hint.as_deref().unwrap_or_default() == remedy;
         if let Some(family) = pack.families.get(family).filter(|_| is_general) {
-            finding.hint = Some(family.fix.clone());
+            finding.hint = Some(family.fix.as_str().into());
         }
         if !found.value.is_empty() {
             let shown = match shows_secrets {
@@ -215,8 +215,13 @@ fn finish(found: &mut Found, (pack, redactor): (&Pack, &Redactor), shows_secrets
         texts.for_each(|text| redactor.redact(text));
     }
     redactor.redact(&mut finding.message);
-    let texts = finding.path.iter_mut().chain(&mut finding.hint);
-    texts.for_each(|text| redactor.redact(text));
+    finding
+        .path
+        .iter_mut()
+        .for_each(|path| redactor.redact(path));
+    if let Some(hint) = &mut finding.hint {
+        *hint = redactor.apply(hint).into_owned().into_boxed_str();
+    }
 }
 
 /// The salt of the baseline, else that of the environment, else a new one.

@@ -15,7 +15,7 @@ use crate::report::{Finding, codes};
 /// What a manifest under a good signature says against itself.
 pub(super) fn check_consistency(
     sealed: &Sealed,
-    own: Option<&RelPath>,
+    (own, excludes): (Option<&RelPath>, &Globs),
     terms: &Terms,
 ) -> Vec<Finding> {
     let manifest = &sealed.manifest;
@@ -46,7 +46,6 @@ pub(super) fn check_consistency(
         }
     }
     let options = &manifest.options;
-    let excludes = Globs::compile(&options.exclude).unwrap_or_default();
     let left_out = |path: &RelPath| {
         options
             .exempt

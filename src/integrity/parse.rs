@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
@@ -64,21 +64,29 @@ pub(super) struct Parsed {
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 
 /// Reads an open manifest.
-pub(super) fn read(mut file: File) -> Result<Parsed, ParseError> {
+pub(super) fn read(file: File) -> Result<Parsed, ParseError> {
+    read_bounded(file, WHOLE_BYTES_MAX)
+}
+
+fn read_bounded(mut file: File, whole_bytes_max: u64) -> Result<Parsed, ParseError> {
     let size_bytes = file.metadata().map_err(ParseError::Read)?.len();
-    if size_bytes > WHOLE_BYTES_MAX {
-        let reader = BufReader::with_capacity(1 << 18, file);
-        return from_json(&mut serde_json::Deserializer::from_reader(reader)).map_err(|error| {
-            match error.is_io() {
-                true => ParseError::Read(error.into()),
-                false => malformed(&error),
-            }
-        })?;
+    if size_bytes > whole_bytes_max {
+        let streamed =
+            |file| serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 18, file));
+        let parsed = from_json(&mut streamed(file.try_clone().map_err(ParseError::Read)?));
+        return match parsed {
+            Ok(parsed) => parsed,
+            Err(error) if error.is_io() => Err(ParseError::Read(error.into())),
+            Err(error) => match file.rewind() {
+                Ok(()) if is_legacy(&mut streamed(file)) => Err(ParseError::Legacy),
+                _ => Err(malformed(&error)),
+            },
+        };
     }
     let mut bytes = Vec::with_capacity(size_bytes as usize + 1);
     // A file that grows meanwhile is cut here and then is not JSON.
     file.by_ref()
-        .take(WHOLE_BYTES_MAX + 1)
+        .take(whole_bytes_max + 1)
         .read_to_end(&mut bytes)
         .map_err(ParseError::Read)?;
     from_slice(&bytes)
@@ -92,7 +100,9 @@ pub(super) fn from_slice(bytes: &[u8]) -> Result<Parsed, ParseError> {
     })?;
     match from_json(&mut serde_json::Deserializer::from_str(text)) {
         Ok(parsed) => parsed,
-        Err(_) if is_legacy(text) => Err(ParseError::Legacy),
+        Err(_) if is_legacy(&mut serde_json::Deserializer::from_str(text)) => {
+            Err(ParseError::Legacy)
+        }
         Err(error) => Err(malformed(&error)),
     }
 }
@@ -111,7 +121,9 @@ fn from_json<'de, R: serde_json::de::Read<'de>>(
 }
 
 /// Whether this is a manifest of the guide's shape: its fields, none of ours.
-fn is_legacy(text: &str) -> bool {
+fn is_legacy<'de, R: serde_json::de::Read<'de>>(
+    deserializer: &mut serde_json::Deserializer<R>,
+) -> bool {
     #[derive(Deserialize)]
     struct Guide {
         manifest_version: Option<de::IgnoredAny>,
@@ -120,13 +132,16 @@ fn is_legacy(text: &str) -> bool {
         sequence: Option<de::IgnoredAny>,
         summary: Option<de::IgnoredAny>,
     }
-    serde_json::from_str::<Guide>(text).is_ok_and(|guide| {
-        guide.manifest_version.is_some()
-            && guide.file_inventory.is_some()
-            && guide.signature.is_some()
-            && guide.sequence.is_none()
-            && guide.summary.is_none()
-    })
+    let guide = Guide::deserialize(&mut *deserializer);
+    guide
+        .and_then(|guide| deserializer.end().map(|()| guide))
+        .is_ok_and(|guide| {
+            guide.manifest_version.is_some()
+                && guide.file_inventory.is_some()
+                && guide.signature.is_some()
+                && guide.sequence.is_none()
+                && guide.summary.is_none()
+        })
 }
 
 /// A JSON object and nothing else: derived structs would also accept an array of their fields.
@@ -554,7 +569,7 @@ impl RawOptions<'_> {
         if self.exclude.iter().collect::<BTreeSet<_>>().len() < self.exclude.len() {
             return Err(malformed("`options.exclude` has a pattern twice".into()));
         }
-        Globs::compile(&self.exclude)
+        Globs::check(&self.exclude)
             .map_err(|error| malformed(format!("`options.exclude`: {error}")))?;
         let mut exempt = Vec::with_capacity(self.exempt.len());
         for name in &self.exempt {
@@ -603,4 +618,33 @@ fn merge(
         twice
     });
     Inventory::from_entries(entries).map_err(|error| ParseError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_too_large_to_be_read_whole_means_the_same() {
+        let told = |text: &str, whole_bytes_max| {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+            file.rewind().unwrap();
+            // The library counts columns in its own way where it streams.
+            let text = read_bounded(file, whole_bytes_max).unwrap_err().to_string();
+            text.split(" at line").next().unwrap().to_owned()
+        };
+        for text in [
+            r#"{"manifest_version": "1.0", "file_inventory": {}, "signature": {}, "x": [1]}"#,
+            r#"{"manifest_version": "1.0", "file_inventory": {}, "signature": {}} x"#,
+            r#"{"manifest_version": "1.0"}"#,
+            r#"{"algorithm": 1}"#,
+            "[[[",
+        ] {
+            assert_eq!(told(text, 0), told(text, 1 << 20), "{text}");
+        }
+        let legacy = r#"{"manifest_version": "1.0", "file_inventory": {}, "signature": {}}"#;
+        assert_eq!(told(legacy, 0), ParseError::Legacy.to_string());
+    }
 }

@@ -63,7 +63,7 @@ pub(super) fn digest_of(inventory: &Inventory) -> Digest {
 }
 
 /// What the walk could not take in, as findings.
-pub(super) fn problem_findings(problems: &[inventory::Problem], root: &str) -> Vec<Finding> {
+pub fn problem_findings(problems: &[inventory::Problem], root: &str) -> Vec<Finding> {
     let finding = |problem: &inventory::Problem| {
         let code = match problem.kind {
             ProblemKind::Unreadable => &codes::FILE_UNREADABLE,

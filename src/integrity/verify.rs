@@ -25,7 +25,7 @@ pub struct Request<'a> {
     pub manifest: &'a Path,
     /// The tree; `None`: where the signed manifest says.
     pub input_dir: Option<&'a Path>,
-    /// Where reports will go; refused where one would overwrite what was signed.
+    /// What will be written; refused where it would overwrite what was signed.
     pub outputs: &'a [&'a Path],
     /// Keys, with the ones that were revoked.
     pub keyring: &'a Keyring,
@@ -111,7 +111,13 @@ pub(super) fn read_verified(
     let (_, mut findings) = check_signature(&parsed, keyring);
     if Verdict::of(&findings) == Verdict::Pass {
         let own = path_within(root, path);
-        findings.extend(check_consistency(&parsed.sealed, own.as_ref(), terms));
+        match compile_excludes(&parsed.sealed) {
+            Ok(excludes) => {
+                let place = (own.as_ref(), &excludes);
+                findings.extend(check_consistency(&parsed.sealed, place, terms));
+            }
+            Err(finding) => findings.push(finding),
+        }
         findings.extend(check_times(&parsed.sealed, terms));
     }
     match Verdict::of(&findings) {
@@ -265,7 +271,11 @@ impl Verification {
             .as_ref()
             .ok()
             .and_then(|located| located.own_path.clone());
-        let findings = at_manifest(check_consistency(sealed, own.as_ref(), request.terms));
+        let excludes = compile_excludes(sealed);
+        let findings = at_manifest(match &excludes {
+            Ok(excludes) => check_consistency(sealed, (own.as_ref(), excludes), request.terms),
+            Err(finding) => vec![finding.clone()],
+        });
         self.section.checks.manifest_consistency = Check::of(&findings);
         self.findings.extend(findings);
 
@@ -274,12 +284,18 @@ impl Verification {
         self.findings.extend(findings);
 
         if let Ok(located) = &located {
-            self.findings
-                .extend(check_outputs(request, sealed, &located.root)?);
+            for output in request.outputs {
+                let findings = check_output(output, &sealed.manifest, &located.root)?;
+                self.findings.extend(findings);
+            }
         }
-        let findings = match located {
-            Ok(located) => self.check_files(request, sealed, (&located, &secret))?,
-            Err(finding) => at_manifest(vec![finding]),
+        let findings = match (located, excludes) {
+            (Ok(located), Ok(excludes)) => {
+                self.check_files(request, (sealed, &excludes), (&located, &secret))?
+            }
+            (Err(finding), _) => at_manifest(vec![finding]),
+            // Told of before; without them nothing can be said of the files.
+            (_, Err(_)) => return Ok(()),
         };
         self.section.checks.file_integrity = Check::of(&findings);
         self.findings.extend(findings);
@@ -289,7 +305,7 @@ impl Verification {
     fn check_files(
         &mut self,
         request: &Request<'_>,
-        sealed: &Sealed,
+        (sealed, excludes): (&Sealed, &Globs),
         (located, secret): (&Located, &Secret),
     ) -> Result<Vec<Finding>, VerifyError> {
         let options = &sealed.manifest.options;
@@ -297,8 +313,6 @@ impl Verification {
         exempt.extend(located.own_path.clone());
         let root = shown(&located.root);
         self.section.root = Some(root.clone());
-        // Compiled once before, when the manifest was parsed.
-        let excludes = Globs::compile(&options.exclude).unwrap_or_default();
         let expected = match request.only {
             None => Cow::Borrowed(&sealed.manifest.inventory),
             Some(only) => Cow::Owned(sealed.manifest.inventory.filtered(only)),
@@ -306,7 +320,7 @@ impl Verification {
         let taken = tree::take(
             &inventory::Request {
                 root: &located.root,
-                excludes: &excludes,
+                excludes,
                 exempt: &exempt,
                 expected: Some(&expected),
                 progress: request.progress,
@@ -397,6 +411,12 @@ fn check_signature(
     (Some(secret), findings)
 }
 
+/// The globs of an authentic manifest: compiling is dear, so that a stranger's are only read.
+fn compile_excludes(sealed: &Sealed) -> Result<Globs, Finding> {
+    Globs::compile(&sealed.manifest.options.exclude)
+        .map_err(|error| Finding::new(&codes::MANIFEST_MALFORMED, error.to_string()))
+}
+
 /// Keeps of a walk what was asked for, and says that it is a part.
 fn narrow(taken: &mut inventory::Taken, only: &Globs) -> Finding {
     taken.inventory = taken.inventory.filtered(only);
@@ -408,28 +428,25 @@ fn narrow(taken: &mut inventory::Taken, only: &Globs) -> Finding {
     Finding::new(&codes::SCOPE_PARTIAL, text)
 }
 
-/// Refuses to overwrite a signed file, and warns of reports that will not be known to the tree.
-fn check_outputs(
-    request: &Request<'_>,
-    sealed: &Sealed,
+/// Refuses to overwrite a signed file, and warns of one that will not be known to the tree.
+fn check_output(
+    output: &Path,
+    manifest: &Manifest,
     root: &Path,
-) -> Result<Vec<Finding>, VerifyError> {
-    let manifest = &sealed.manifest;
-    let mut findings = Vec::new();
-    for output in request.outputs {
-        let Some(path) = path_within(root, output) else {
-            continue;
-        };
-        if manifest.inventory.get(&path).is_some() {
-            return Err(VerifyError::OutputListed(shown(output)));
-        }
-        let exempt = &manifest.options.exempt;
-        if !exempt.iter().any(|exempt| path.is_within(exempt)) {
-            let text = "the report lies inside the signed tree, which does not exempt it";
-            findings.push(Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output)));
-        }
+) -> Result<Option<Finding>, VerifyError> {
+    let Some(path) = path_within(root, output) else {
+        return Ok(None);
+    };
+    if manifest.inventory.get(&path).is_some() {
+        return Err(VerifyError::OutputListed(shown(output)));
     }
-    Ok(findings)
+    let known = manifest
+        .options
+        .exempt
+        .iter()
+        .any(|exempt| path.is_within(exempt));
+    let text = "it lies inside the signed tree, which does not exempt it";
+    Ok((!known).then(|| Finding::new(&codes::OUTPUT_UNLISTED, text).at(shown(output))))
 }
 
 /// Whether something new at `path` would make the manifest's tree look changed: it would lie

@@ -18,6 +18,9 @@ use crate::base::units::printable;
 
 /// The most problems that are told of one file; who has more has the wrong file.
 const PROBLEMS_MAX: usize = 100;
+/// The most regular expressions in a file. Each is compiled to be checked, which takes
+/// milliseconds, and nobody may be kept waiting by a file that merely lies there.
+const REGEXES_MAX: usize = 1000;
 /// The longest text from a file that a message repeats, characters.
 const QUOTED_CHARS_MAX: usize = 64;
 /// How alike two names have to be for one to be a slip of the other (Jaro-Winkler, 0 to 1).
@@ -104,6 +107,8 @@ struct Checker {
     pointer: String,
     problems: Vec<Found>,
     patterns: HashMap<&'static str, Option<Regex>>,
+    /// How many regular expressions were met.
+    regexes: usize,
 }
 
 impl Checker {
@@ -148,7 +153,16 @@ impl Checker {
         }
         match &node.kind {
             Kind::Text(text) => {
-                if let Some(message) = refusal(text, schema["format"].as_str()) {
+                let format = schema["format"].as_str();
+                self.regexes += usize::from(format == Some("regex"));
+                let refused = match self.regexes.saturating_sub(REGEXES_MAX) {
+                    0 => refusal(text, format),
+                    1 if format == Some("regex") => {
+                        Some(format!("more than {REGEXES_MAX} regular expressions"))
+                    }
+                    _ => None,
+                };
+                if let Some(message) = refused {
                     self.note(node.start, message, None);
                 }
             }

@@ -196,7 +196,7 @@ pub struct Operation {
     /// Globs of what the operation touches.
     #[schemars(with = "Vec<shape::Glob>")]
     pub paths: Vec<String>,
-    /// Regular expressions that show the operation in a script.
+    /// Regular expressions that show the operation in a script; at most 1,000 in a file.
     #[schemars(with = "Vec<shape::Regex>")]
     pub patterns: Vec<String>,
 }

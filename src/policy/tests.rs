@@ -448,6 +448,24 @@ fn what_is_wrong_everywhere_is_told_a_hundred_times_at_most() {
 }
 
 #[test]
+fn a_thousand_regular_expressions_are_compiled_and_no_more() {
+    let policy = |count: usize| {
+        let patterns = vec![r"\w"; count];
+        let operation = serde_json::json!({"many": {"patterns": patterns}});
+        serde_json::json!({"policy_guard": {"operation_catalog": operation}}).to_string()
+    };
+    assert_eq!(problems(&policy(1000)), [""; 0]);
+    for count in [1001, 5000] {
+        let found = problems(&policy(count));
+        assert!(
+            found.len() == 1 && found[0].contains("more than 1000 regular"),
+            "{found:?}"
+        );
+        assert!(found[0].starts_with("/policy_guard/operation_catalog/many/patterns/1000"));
+    }
+}
+
+#[test]
 fn a_named_file_is_used_or_refused_never_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.json");

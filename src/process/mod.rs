@@ -199,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_that_holds_a_secret_is_not_dumpable() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        forbid_dumps();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
     fn says_what_went_wrong_and_never_waits_longer_than_agreed() {
         assert!(matches!(ask("exit 3"), Err(QueryError::Failed { .. })));
         assert!(matches!(

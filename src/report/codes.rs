@@ -105,6 +105,9 @@ codes! {
         "remove it, or leave it out with `--exclude`";
     SCOPE_PARTIAL = "scope.partial", Low, Verdict::Pass,
         "Only part of the tree was looked at, as asked", "";
+    SCOPE_EMPTY = "scope.empty", High, Verdict::Error,
+        "Nothing that was signed matches what was asked for, so that nothing was looked at",
+        "check the patterns of `--only`";
     CACHE_DISCARDED = "cache.discarded", Low, Verdict::Pass,
         "The digest cache does not carry this key's MAC and was not used", "";
     CACHE_MISMATCH = "cache.mismatch", High, Verdict::Pass,

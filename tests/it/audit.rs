@@ -509,6 +509,93 @@ fn run_limited(place: &Place, blocks: u64, arguments: &[&str]) -> Ran {
 }
 
 #[test]
+fn an_endless_segment_is_not_waited_for() {
+    use crate::sign_verify::{finish, signal};
+    use rustix::process::Signal;
+    use std::process::Stdio;
+
+    let place = logged();
+    let whole = place.read(LOG);
+    // A stranger's folder may come with a log like this.
+    let segment = std::fs::File::options()
+        .write(true)
+        .open(place.at(LOG))
+        .unwrap();
+    segment.set_len(1 << 40).unwrap();
+    let ran = finish(&mut place.command(SIGN));
+    assert_eq!((ran.code, codes(&ran.json())), answer(0, &[]));
+    assert_eq!(place.read(SECOND).lines().count(), 3);
+    for verb in [&["verify"][..], &["show"], &["export", "--to", "ecs"]] {
+        let mut command = place.command(["audit"].iter().chain(verb));
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        signal(child.id(), Signal::TERM);
+        let began = std::time::Instant::now();
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{verb:?}");
+        assert!(began.elapsed().as_secs() < 30, "{verb:?}");
+    }
+    // The log went on beside it, from where it had been whole.
+    segment.set_len(whole.len() as u64).unwrap();
+    assert_eq!(verify_log(&place, &[]), answer(0, &[]));
+}
+
+#[test]
+fn what_show_cannot_read_or_leaves_out_is_said() {
+    let place = logged();
+    let mut all = lines(&place);
+    all[2] = "{}\n".into();
+    place.write(LOG, all.concat());
+    for verb in [
+        &["audit", "show"][..],
+        &["audit", "export", "--to", "syslog"],
+    ] {
+        let ran = place.run(verb);
+        assert_eq!((ran.code, ran.stdout.lines().count()), (0, 5), "{ran:?}");
+        assert!(ran.stderr.contains("1 line"), "{ran:?}");
+        let ran = place.run(verb.iter().chain(&["--json"]));
+        assert_eq!(
+            (ran.code, codes(&ran.json())),
+            answer(2, &["command.usage"])
+        );
+    }
+    std::fs::remove_file(place.at(LOG)).unwrap();
+    std::fs::create_dir(place.at(LOG)).unwrap();
+    for more in [&[][..], &["-o", "out"]] {
+        let ran = place.run(["audit", "show"].iter().chain(more));
+        let says = |text| ran.stderr.contains(text);
+        assert!(
+            ran.code == 2 && says("000001.jsonl") && !says("cannot write"),
+            "{ran:?}"
+        );
+        assert!(!place.at("out").exists());
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_of_a_key() {
+    let place = Place::new();
+    let generate = ["tool", "keys", "generate", "-o", "key"];
+    let ran = run_limited(&place, 0, &generate);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        !place.at("key").exists() && !ran.stderr.contains("hint"),
+        "{ran:?}"
+    );
+    assert_eq!(place.run(generate).code, 0);
+    let key = place.read("key");
+    let ran = place.run(generate);
+    assert!(
+        ran.code == 2 && ran.stderr.contains("never overwritten"),
+        "{ran:?}"
+    );
+    assert_eq!(place.read("key"), key);
+}
+
+#[test]
 fn a_full_disk_refuses_the_command_and_is_never_tampering() {
     let place = Place::new();
     place.write("tree/a.txt", "a\n");

@@ -557,6 +557,20 @@ fn every_other_field_that_is_edited_breaks_the_signature() {
 }
 
 #[test]
+fn patterns_that_are_dear_to_compile_cost_nothing_before_the_signature_is_checked() {
+    let (place, original) = signed();
+    let mut other = original.clone();
+    // More than the matcher takes, so that compiling them would show in the answer.
+    let patterns: Vec<String> = (0..200)
+        .map(|n| format!("{}{n}", "*a".repeat(1000)))
+        .collect();
+    other["options"]["exclude"] = patterns.into();
+    check(&place, "not signed", other.to_string(), INVALID);
+    seal(&mut other);
+    check(&place, "signed", other.to_string(), MALFORMED);
+}
+
+#[test]
 fn what_disagrees_under_a_good_signature_is_inconsistent() {
     let (place, original) = signed();
     let cases: Vec<(&str, Value, &[&str])> = vec![

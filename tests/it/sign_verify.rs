@@ -418,6 +418,26 @@ fn only_part_of_a_tree_is_never_plainly_valid() {
 }
 
 #[test]
+fn a_part_of_which_there_is_nothing_is_no_good_answer() {
+    let place = signed();
+    let only = |pattern| ["verify", "--manifest", MANIFEST, "--only", pattern];
+    answer(
+        &place,
+        only("typo*"),
+        (2, &["scope.empty", "scope.partial"]),
+    );
+    let both = only("typo*").into_iter().chain(["--only", "sub"]);
+    answer(&place, both, (0, &["scope.partial"]));
+    // Where something is there that was not signed, that is the answer.
+    place.write("tree/typo", "");
+    answer(
+        &place,
+        only("typo*"),
+        (1, &["file.unlisted", "scope.partial"]),
+    );
+}
+
+#[test]
 fn all_verifies_every_manifest_below() {
     let place = Place::new();
     for name in ["one", "two/deeper", ".hidden"] {
@@ -446,6 +466,49 @@ fn all_verifies_every_manifest_below() {
         words("verify --all none"),
         (2, &["manifest.not_found"]),
     );
+}
+
+#[test]
+fn what_cannot_be_listed_below_hides_no_other_manifest() {
+    let place = Place::new();
+    place.write("trees/one/a", "a");
+    answer(&place, words("sign --input-dir trees/one"), (0, &[]));
+    // Deeper than any path may be long, which root cannot list either.
+    let mut held = std::fs::File::open(place.at("trees")).unwrap();
+    let name = "d".repeat(200);
+    for _ in 0..30 {
+        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+        mkdirat(&held, &name, Mode::RWXU).unwrap();
+        let deeper = openat(
+            &held,
+            &name,
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        );
+        held = deeper.unwrap().into();
+    }
+    let report = answer(
+        &place,
+        words("verify --all trees"),
+        (2, &["file.unreadable"]),
+    );
+    assert_eq!(report["summary"]["valid"], 1);
+    place.write("trees/one/a", "b");
+    let expected = (2, &["file.modified", "file.unreadable"][..]);
+    answer(&place, words("verify --all trees"), expected);
+    std::fs::remove_file(place.at(MANIFEST.replace("tree", "trees/one"))).unwrap();
+    let expected = (2, &["file.unreadable", "manifest.not_found"][..]);
+    answer(&place, words("verify --all trees"), expected);
+    remove_deep(&place.at("trees"));
+}
+
+/// Removes a tree that is deeper than a path may be long, as the place's own cleaning cannot.
+fn remove_deep(root: &std::path::Path) {
+    let removed = std::process::Command::new("rm")
+        .arg("-rf")
+        .arg(root)
+        .status();
+    assert!(removed.unwrap().success());
 }
 
 #[test]
@@ -676,6 +739,39 @@ fn a_report_never_overwrites_a_signed_file() {
         words(&format!("{verify} tree/new.json")),
         (0, &["output.unlisted"]),
     );
+    verdict(&place, (1, &["file.unlisted"]));
+}
+
+#[test]
+fn a_report_never_takes_the_place_of_what_its_command_reads() {
+    let place = signed();
+    place.write("policy.json", "{}");
+    place.write("key", crate::harness::secret());
+    place.chmod("key", 0o600);
+    std::fs::create_dir(place.at("sub")).unwrap();
+    let verify = "verify --manifest tree/integrity_manifest.json";
+    for (more, output) in [
+        ("-c policy.json", "policy.json"),
+        ("--key-file key", "sub/../key"),
+        ("--state seen.json", "./seen.json"),
+        ("", "tree/../tree/integrity_manifest.json"),
+    ] {
+        let before = std::fs::read(place.at(output)).ok();
+        let line = format!("{verify} {more}");
+        let arguments = line.split_whitespace().chain(["--output", output]);
+        answer(&place, arguments, (2, &["command.usage"]));
+        assert_eq!(std::fs::read(place.at(output)).ok(), before, "{output}");
+    }
+    let line = "audit verify --key-file key --output key";
+    answer(&place, words(line), (2, &["command.usage"]));
+    assert_eq!(place.read("key"), crate::harness::secret());
+}
+
+#[test]
+fn what_verification_writes_into_the_tree_is_warned_of() {
+    let place = signed();
+    let line = format!("verify --manifest {MANIFEST} --state tree/seen.json");
+    answer(&place, words(&line), (0, &["output.unlisted"]));
     verdict(&place, (1, &["file.unlisted"]));
 }
 
