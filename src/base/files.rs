@@ -117,6 +117,29 @@ pub fn write_atomic(
     attempt().map_err(FileError::at("write", path))
 }
 
+/// Adds to the end of a regular file what `text` makes of its length; one that is not there is
+/// created.
+///
+/// # Errors
+/// Anything but a regular file, and what the system says.
+pub fn append(path: &Path, text: impl FnOnce(u64) -> String) -> Result<(), FileError> {
+    let attempt = || {
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(flags)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let text = "it is not a regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        file.write_all(text(metadata.len()).as_bytes())
+    };
+    attempt().map_err(FileError::at("append to", path))
+}
+
 /// Opens what is written to where it stands; `None` for everything that is replaced. Never waits:
 /// a FIFO that nobody reads is an error, since anyone may have put it there.
 fn open_stream(path: &Path) -> io::Result<Option<File>> {

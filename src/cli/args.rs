@@ -1,11 +1,15 @@
 //! The command line: every flag and its help text.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{audit, guard, sign, tool, verify};
 use crate::base::{files, naming};
+use crate::export;
 
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
 #[derive(Debug, Parser)]
@@ -25,9 +29,10 @@ pub struct Cli {
 impl Cli {
     /// Whether the report would go where something stands that the command reads, or keeps.
     pub fn replaces_what_it_reads(&self) -> bool {
-        let Some(output) = &self.global.output else {
-            return false;
-        };
+        self.global.files().any(|output| self.is_read(output))
+    }
+
+    fn is_read(&self, output: &Path) -> bool {
         let mut read: Vec<&PathBuf> = self.global.config.iter().collect();
         match &self.command {
             Command::Verify(verify) => {
@@ -125,6 +130,16 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub json: bool,
+    /// Write the report in this format to this file, `-` for stdout; repeatable. Formats: json,
+    /// sarif, junit, csv, markdown, github, gitlab
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT=FILE",
+        value_parser = OsStringValueParser::new().try_map(|text| ReportTo::parse(&text)),
+        help_heading = "Global options"
+    )]
+    pub report: Vec<ReportTo>,
     /// Say more; twice for everything
     #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
@@ -155,6 +170,45 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub state_dir: Option<PathBuf>,
+}
+
+/// A report in one more format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportTo {
+    /// Which format.
+    pub format: export::Format,
+    /// Where it goes; `-` is stdout.
+    pub file: PathBuf,
+}
+
+impl ReportTo {
+    /// Reads `FORMAT=FILE`.
+    ///
+    /// # Errors
+    /// No `=`, no such format, no file.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        let bytes = text.as_bytes();
+        let Some(at) = bytes.iter().position(|byte| *byte == b'=') else {
+            return Err("expected FORMAT=FILE, as `sarif=agp.sarif`".into());
+        };
+        let (name, file) = (String::from_utf8_lossy(&bytes[..at]), &bytes[at + 1..]);
+        let Some(format) = export::Format::named(&name) else {
+            let known = export::Format::ALL.map(export::Format::name).join(", ");
+            return Err(format!("no format `{name}`; there are {known}"));
+        };
+        match file.is_empty() {
+            true => Err(format!("no file behind `{name}=`; `-` is stdout")),
+            false => Ok(Self {
+                format,
+                file: OsStr::from_bytes(file).into(),
+            }),
+        }
+    }
+
+    /// Whether it goes to stdout.
+    pub fn is_stdout(&self) -> bool {
+        self.file.as_os_str() == "-"
+    }
 }
 
 /// What stdout carries.
@@ -197,6 +251,16 @@ impl Global {
     /// Whether stdout is to carry the report as JSON.
     pub fn wants_json(&self) -> bool {
         self.json || self.format == Some(Format::Json)
+    }
+
+    /// The files that `--output` and `--report` name.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let output = self.output.as_deref();
+        let output = output.filter(|_| !self.output_is_stdout());
+        let reports = self.report.iter().filter(|wanted| !wanted.is_stdout());
+        output
+            .into_iter()
+            .chain(reports.map(|wanted| wanted.file.as_path()))
     }
 
     /// Whether `--output` means stdout.

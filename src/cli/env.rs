@@ -47,14 +47,21 @@ const CI: Variable = Variable {
     meaning: "Whether a continuous integration is at work, for the audit log; with it the run's number, actor and ref from `GITHUB_RUN_ID`, `GITHUB_ACTOR`, `GITHUB_REF`, `CI_JOB_ID`, `GITLAB_USER_LOGIN`, `CI_COMMIT_REF_NAME`",
 };
 
+/// Where a step of GitHub Actions is summed up.
+const STEP_SUMMARY: Variable = Variable {
+    name: "GITHUB_STEP_SUMMARY",
+    meaning: "A file to which every report is appended in Markdown, as GitHub Actions sets it for a step",
+};
+
 /// Every variable, for the documentation.
-pub const ALL: [&Variable; 6] = [
+pub const ALL: [&Variable; 7] = [
     &SIGN_SECRET,
     &CONFIG,
     &STATE_DIR,
     &SOURCE_DATE_EPOCH,
     &USER,
     &CI,
+    &STEP_SUMMARY,
 ];
 
 /// The command line, the program's name first.
@@ -91,6 +98,17 @@ pub fn config() -> Option<PathBuf> {
 /// The state directory that the environment names.
 pub fn state_dir() -> Option<PathBuf> {
     path(&STATE_DIR)
+}
+
+/// The summary of a step that the environment names.
+pub fn step_summary() -> Option<PathBuf> {
+    path(&STEP_SUMMARY)
+}
+
+/// The working directory, where paths of findings start; `/` where it cannot be told.
+pub fn directory() -> String {
+    let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    directory.to_string_lossy().into_owned()
 }
 
 /// `SOURCE_DATE_EPOCH`.

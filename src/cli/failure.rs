@@ -70,7 +70,7 @@ impl Failure {
     /// The same with a remedy on its first finding.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         if let Some(first) = self.findings.first_mut() {
-            first.hint = Some(hint.into());
+            first.hint = Some(hint.into().into_boxed_str());
         }
         self
     }

@@ -7,19 +7,20 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::args::KeyArgs;
-use super::env;
 use super::failure::{Failure, Kind};
 use super::guard_report::{self, OperationsSection};
 use super::kept::{self, Kept, Wanted};
 use super::rules::RulesArgs;
 use super::spine::{self, Context, Done};
+use super::{env, keys};
 use crate::base::files;
 use crate::base::naming::shown;
 use crate::base::severity::Severity;
 use crate::base::units::printable;
 use crate::guard::{
-    self, BaselineUse, Enforcement, Evaluation, Found, GuardError, Operation, Operations, Place,
-    Request, RuleFile, Salt, SaltOrigin, Scanner, SelectError, Selection, Terms,
+    self, BaselineUse, Enforcement, Evaluation, Found, GitError, GuardError, Operation, Operations,
+    Place, Request, RuleFile, Salt, SaltOrigin, Scanner, Scope, SelectError, Selection, Terms,
+    Tracked,
 };
 use crate::inventory::TakeError;
 use crate::policy::{Loaded, Source};
@@ -46,6 +47,20 @@ pub struct GuardArgs {
     /// Scan these files and folders [default: ., or nothing where an operation is asked for]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub target: Vec<PathBuf>,
+    /// Look at what the next commit would change, as the index has it, in place of the files
+    #[arg(long, group = "tracked", help_heading = "Repository")]
+    pub staged: bool,
+    /// Look at what has changed since this commit, as the working tree has it
+    #[arg(
+        long,
+        value_name = "REV",
+        group = "tracked",
+        help_heading = "Repository"
+    )]
+    pub since: Option<String>,
+    /// Look at everything that any commit ever held, each content once
+    #[arg(long, group = "tracked", help_heading = "Repository")]
+    pub history: bool,
     /// Add the rules of this file; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
@@ -133,8 +148,13 @@ impl GuardArgs {
             path: &kept.path,
             update: self.update_baseline.then(|| self.reason()),
         });
+        let tracked = self.scope().map(|scope| Tracked {
+            scope,
+            hidden: keys::hidden_variables(policy),
+        });
         let request = Request {
             targets: &self.targets(),
+            tracked: tracked.as_ref(),
             policy,
             scanner: &scanner,
             progress: context.progress,
@@ -150,16 +170,11 @@ impl GuardArgs {
             refused: &refused,
         };
         let evaluation = self.scan(context, &request)?;
-        let mut resources = read(request.targets);
+        let mut resources = self.resources();
         if let Some(kept) = &kept {
             let access = kept.write(&evaluation)?;
             resources.push(resource(&kept.path, access));
         }
-        resources.extend(
-            self.operations_log
-                .iter()
-                .map(|path| resource(path, "read")),
-        );
         let told = guard_report::Told {
             request: &request,
             rules: counts,
@@ -171,8 +186,12 @@ impl GuardArgs {
     }
 
     fn check_flags(&self, context: &Context<'_>) -> Result<(), Failure> {
-        let leaves_the_terminal = context.global.wants_json() || context.global.output.is_some();
-        if self.show_secrets && (leaves_the_terminal || !context.is_on_terminal()) {
+        let global = context.global;
+        let leaves_the_terminal = global.wants_json()
+            || global.output.is_some()
+            || !global.report.is_empty()
+            || env::step_summary().is_some();
+        if self.show_secrets && (leaves_the_terminal || !context.printer.is_on_terminal()) {
             let text = "`--show-secrets` shows what was found on a terminal and nowhere else";
             let failure = Failure::because(Kind::Usage, text);
             return Err(
@@ -191,13 +210,34 @@ impl GuardArgs {
         }
     }
 
-    /// What is scanned: nothing where only operations are asked for.
+    /// What of a repository is scanned, where that was asked for.
+    fn scope(&self) -> Option<Scope> {
+        match (self.staged, &self.since, self.history) {
+            (true, ..) => Some(Scope::Staged),
+            (_, Some(revision), _) => Some(Scope::Since(revision.clone())),
+            (.., true) => Some(Scope::History),
+            (false, None, false) => None,
+        }
+    }
+
+    /// What is scanned: nothing where only operations are asked for, and of a repository what is
+    /// named or else everything.
     fn targets(&self) -> Vec<PathBuf> {
         let only_asks = !self.operation.is_empty() || !self.operations_log.is_empty();
-        match self.target.is_empty() && !only_asks {
+        match self.target.is_empty() && !only_asks && self.scope().is_none() {
             true => vec![PathBuf::from(".")],
             false => self.target.clone(),
         }
+    }
+
+    /// What is read for it.
+    fn resources(&self) -> Vec<Resource> {
+        let mut paths = self.targets();
+        if self.scope().is_some() {
+            paths.push(PathBuf::from("."));
+        }
+        paths.extend(self.operations_log.iter().cloned());
+        paths.iter().map(|path| resource(path, "read")).collect()
     }
 
     fn scan(&self, context: &Context<'_>, request: &Request<'_>) -> Result<Evaluation, Failure> {
@@ -231,7 +271,7 @@ impl GuardArgs {
             section.logged += reading.operations;
             refused.extend(reading.found);
         }
-        if !self.targets().is_empty() {
+        if !self.targets().is_empty() || self.scope().is_some() {
             refused.extend(stages(context.policy, (operations, pack), &mut section));
             refused.extend(guard::contradictions(context.policy, pack));
         }
@@ -354,13 +394,6 @@ fn environment_salt(policy: &Loaded) -> Option<Salt> {
     Salt::kept(value.as_bytes(), SaltOrigin::Environment)
 }
 
-fn read(targets: &[PathBuf]) -> Vec<Resource> {
-    targets
-        .iter()
-        .map(|target| resource(target, "read"))
-        .collect()
-}
-
 fn resource(path: &Path, access: &'static str) -> Resource {
     Resource {
         path: printable(&path.to_string_lossy()).into_owned(),
@@ -374,8 +407,28 @@ fn failure(error: GuardError) -> Failure {
         GuardError::Interrupted | GuardError::Take(TakeError::Interrupted) => spine::interrupted(),
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),
         GuardError::Baseline { path, source } => kept::failure(&path, &source),
+        GuardError::Git(error) => git_failure(error),
         GuardError::Take(_) | GuardError::WorkingDirectory(_) | GuardError::Random(_) => {
             Failure::new(Kind::Input, error)
         }
+    }
+}
+
+fn git_failure(error: GitError) -> Failure {
+    let kind = match error {
+        GitError::Revision(_) | GitError::Outside(_) => Kind::Usage,
+        _ => Kind::Input,
+    };
+    let hint = match error {
+        GitError::Missing(_) => Some("install git, or scan files with `--target`"),
+        GitError::NoRepository => Some("run it in a repository, or scan files with `--target`"),
+        GitError::Revision(_) => Some("fetch that commit, or name another one"),
+        GitError::Bare => Some("a bare repository has a `--history` only"),
+        _ => None,
+    };
+    let failure = Failure::new(kind, error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }

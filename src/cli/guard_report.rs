@@ -9,8 +9,8 @@ use crate::base::digest::Digest;
 use crate::base::severity::Severity;
 use crate::base::units;
 use crate::guard::{
-    Accepted, Coverage, Enforcement, Evaluation, Operation, Pack, Request, SaltOrigin, Standing,
-    is_gap,
+    self, Accepted, Coverage, Enforcement, Evaluation, Operation, Pack, Reach, Request, SaltOrigin,
+    Standing, is_gap,
 };
 use crate::policy::EnforcementLevel;
 use crate::report::{Decision, Detail, Finding, Report, State, Verdict};
@@ -191,9 +191,11 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
         operations,
         recommendations,
     };
+    let explanations = guard::behind(told.request.scanner.pack(), &findings);
     Report::new("guard", headline, findings)
         .with_body(&body)
         .with_decisions(decisions)
+        .with_explanations(explanations)
 }
 
 /// The beginning of a name, as much as a record of the audit log has room for.
@@ -252,22 +254,32 @@ fn headline(evaluation: &Evaluation, summary: &GuardSummary, told: &Told<'_>) ->
     if accepted > 0 {
         parts.push(format!("{accepted} accepted"));
     }
-    match told.request.targets.is_empty() {
+    match told.request.targets.is_empty() && coverage.repository.is_none() {
         true => {
             let section = &told.operations;
             let judged = section.asked.len() as u64 + section.logged;
             parts.push(format!("{} judged", units::count(judged, "operation")));
         }
         false => parts.push(format!(
-            "{} of {} looked at",
+            "{} of {} looked at{}",
             units::count(coverage.files, "file"),
-            units::bytes(coverage.bytes)
+            units::bytes(coverage.bytes),
+            coverage.repository.as_ref().map(reach).unwrap_or_default()
         )),
     }
     if coverage.partial > 0 {
         parts.push(format!("{} not entirely", coverage.partial));
     }
     parts.join("; ")
+}
+
+/// What of a repository was looked at.
+fn reach(reach: &Reach) -> String {
+    match (reach.scope, &reach.since) {
+        ("history", _) => format!(" in {}", units::count(reach.commits, "commit")),
+        (_, Some(revision)) => format!(", changed since `{revision}`"),
+        (scope, None) => format!(", {scope}"),
+    }
 }
 
 /// Why findings fail: at which level, and what of which severity.

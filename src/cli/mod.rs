@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod audit;
+mod deliver;
 pub mod env;
 pub mod exit;
 pub mod failure;
@@ -20,13 +21,14 @@ mod spine;
 pub mod tool;
 pub mod verify;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use args::{Cli, Global};
+use args::{Cli, Global, ReportTo};
 use render::Printer;
 
 /// Runs a command line, from its arguments to its exit code.
@@ -71,31 +73,55 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
     // The parser stops at what it does not know, so what stands behind that is looked for here.
     global.json |= arguments.iter().any(|word| word == "--json")
         || value_of(arguments, &["--format"]).is_some_and(|format| format == "json");
-    global.output = value_of(arguments, &["--output", "-o"])
+    // What is not an answer of this verb must not be replaced by a report, and what is named twice is
+    // more than the report's place.
+    let is_place = |file: &PathBuf| !file.as_os_str().is_empty() && is_named_once(arguments, file);
+    let output = values_of(arguments, &["--output", "-o"]).into_iter().next();
+    global.output = output
         .map(PathBuf::from)
-        // What is not an answer of this verb must not be replaced by a report, and what is named
-        // twice is more than the report's place.
-        .filter(|output| {
-            !output.as_os_str().is_empty()
-                && reports
-                && arguments.iter().filter(|word| *word == output).count() < 2
-        });
+        .filter(|output| reports && is_place(output));
+    let wanted = values_of(arguments, &["--report"]).into_iter();
+    global.report = wanted
+        .filter_map(|value| ReportTo::parse(&value).ok())
+        .filter(|wanted| (reports || verb == "sign") && is_place(&wanted.file))
+        .collect();
     (verb, global)
+}
+
+/// Whether no other word of the command line leads to this file. One that is not there is nobody's.
+fn is_named_once(arguments: &[OsString], file: &Path) -> bool {
+    let Ok(real) = file.canonicalize() else {
+        return true;
+    };
+    let leads_there = |word: &&OsString| {
+        // `FILE`, `--flag=FILE`, `--report=FORMAT=FILE`, `-fFILE`.
+        let bytes = word.as_bytes();
+        let equals = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'=');
+        let starts = equals.map(|(at, _)| at + 1).chain([0, bytes.len().min(2)]);
+        let mut names = starts.map(|start| Path::new(OsStr::from_bytes(&bytes[start..])));
+        names.any(|name| name.canonicalize().is_ok_and(|name| name == real))
+    };
+    arguments.iter().filter(leads_there).count() < 2
 }
 
 /// The value of a flag, wherever it stands: `--flag VALUE`, `--flag=VALUE`, `-fVALUE`.
 fn value_of(arguments: &[OsString], spellings: &[&str]) -> Option<OsString> {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let (at, rest) = arguments.iter().enumerate().find_map(|(at, word)| {
+    values_of(arguments, spellings).into_iter().next()
+}
+
+/// All values of a flag, in their order.
+fn values_of(arguments: &[OsString], spellings: &[&str]) -> Vec<OsString> {
+    let value = |(at, word): (usize, &OsString)| {
         let follows = |flag: &&str| word.as_bytes().strip_prefix(flag.as_bytes());
         let rest = spellings.iter().find_map(follows)?;
         let is_short = !word.as_bytes().starts_with(b"--");
-        (is_short || matches!(rest, [] | [b'=', ..])).then_some((at, rest))
-    })?;
-    match rest.strip_prefix(b"=").unwrap_or(rest) {
-        [] => arguments.get(at + 1).cloned(),
-        value => Some(OsString::from_vec(value.to_vec())),
-    }
+        match rest.strip_prefix(b"=").unwrap_or(rest) {
+            [] => arguments.get(at + 1).cloned(),
+            value if is_short || rest.starts_with(b"=") => Some(OsString::from_vec(value.to_vec())),
+            _ => None,
+        }
+    };
+    arguments.iter().enumerate().filter_map(value).collect()
 }
 
 /// The command line as a value, for completions, man pages and the reference.

@@ -177,7 +177,7 @@ impl Printer {
             .filter_map(|finding| finding.hint.as_deref())
             .collect();
         for hint in hints {
-            text.push_str(&format!("{DIM}hint: {}{DIM:#}\n", printable(hint)));
+            text.push_str(&format!("{DIM}hint: {}{DIM:#}\n", inert(hint)));
         }
         if !self.quiet || report.verdict != Verdict::Pass {
             let (style, word) = match report.verdict {
@@ -187,7 +187,7 @@ impl Printer {
             };
             text.push_str(&format!(
                 "{style}{word}{style:#}: {}\n",
-                printable(&report.headline)
+                inert(&report.headline)
             ));
         }
         text
@@ -211,37 +211,50 @@ fn finding_line(finding: &Finding) -> String {
         if let Some(redacted) = &detail.redacted
             && detail.category == Category::Secret
         {
-            beside.push_str(&format!(" `{}`", printable(redacted)));
+            beside.push_str(&format!(" `{}`", inert(redacted)));
         }
         if let Some(member) = &detail.member {
-            beside.push_str(&format!(" in `{}`", printable(member)));
+            beside.push_str(&format!(" in `{}`", inert(member)));
+        }
+        if let Some(commit) = &detail.commit {
+            beside.push_str(&format!(" in commit {}", inert(commit)));
         }
         if detail.state != State::Open {
             let reason = detail.reason.as_deref().unwrap_or("no reason given");
-            beside.push_str(&format!(" (accepted: {})", printable(reason)));
+            beside.push_str(&format!(" (accepted: {})", inert(reason)));
         }
     }
     let place = place(finding)
         .map(|place| format!("{place}: "))
         .unwrap_or_default();
-    let message = printable(&finding.message);
+    let message = inert(&finding.message);
     format!("{place}{style}{level}{style:#}: {message}{beside} {DIM}[{code}]{DIM:#}\n")
 }
 
 /// An error on its own: what, where, and the remedy.
 fn error_block(finding: &Finding) -> String {
-    let mut text = format!("{ERROR}error{ERROR:#}: {}\n", printable(&finding.message));
+    let mut text = format!("{ERROR}error{ERROR:#}: {}\n", inert(&finding.message));
     if let Some(place) = place(finding) {
         text.push_str(&format!("  at {}\n", place.trim_end_matches(':')));
     }
     if let Some(hint) = &finding.hint {
-        text.push_str(&format!("  hint: {}\n", printable(hint)));
+        text.push_str(&format!("  hint: {}\n", inert(hint)));
     }
     text
 }
 
+/// A name or message on one line, on which no terminal acts and no runner of GitHub Actions, which
+/// takes `##[…]` anywhere and `::` at the start of a line for commands.
+fn inert(text: &str) -> String {
+    printable(text).replace("##[", "##\\[")
+}
+
 fn place(finding: &Finding) -> Option<String> {
-    let mut place = printable(finding.path.as_deref()?).into_owned();
+    let mut place = inert(finding.path.as_deref()?);
+    // The other half of `inert`: a line begins with this.
+    if place.starts_with("::") {
+        place.insert_str(0, "./");
+    }
     for number in [finding.line, finding.column].into_iter().flatten() {
         place.push_str(&format!(":{number}"));
     }

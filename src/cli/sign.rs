@@ -148,6 +148,9 @@ impl SignArgs {
             Ok(jobs) => jobs,
             Err(error) => return refused(error),
         };
+        for (root, _) in &jobs {
+            refuse_reports_within(context, root, &self.exempt_in(context, root))?;
+        }
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         // A tree within another one first: its manifest is a file of the other.
         order.sort_by_key(|index| Reverse(depth(&jobs[*index].0)));
@@ -201,6 +204,16 @@ impl SignArgs {
             .collect())
     }
 
+    /// What is left out of a tree on purpose.
+    fn exempt_in(&self, context: &Context<'_>, root: &Path) -> Vec<RelPath> {
+        let mut exempt = self.exempt.clone();
+        exempt.extend(naming::path_within(root, &context.state_dir));
+        // By its own name, and by what that leads to.
+        let real = context.state_dir.canonicalize().ok();
+        exempt.extend(real.and_then(|real| naming::path_within(root, &real)));
+        exempt
+    }
+
     /// Whether a directory is a tree that is to be signed.
     pub fn signs(&self, directory: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
@@ -211,11 +224,7 @@ impl SignArgs {
     /// What the manifest of a tree will state.
     fn terms(&self, context: &Context<'_>, root: &Path) -> Result<Terms, Failure> {
         let policy = &context.policy.policy.integrity;
-        let mut exempt = self.exempt.clone();
-        exempt.extend(naming::path_within(root, &context.state_dir));
-        // By its own name, and by what that leads to.
-        let real = context.state_dir.canonicalize().ok();
-        exempt.extend(real.and_then(|real| naming::path_within(root, &real)));
+        let exempt = self.exempt_in(context, root);
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
@@ -265,6 +274,26 @@ impl SignArgs {
             progress: context.progress,
         })
     }
+}
+
+/// Refuses a report that would change the tree after it was sealed.
+fn refuse_reports_within(
+    context: &Context<'_>,
+    root: &Path,
+    exempt: &[RelPath],
+) -> Result<(), Failure> {
+    let reports = context.global.report.iter();
+    for wanted in reports.filter(|wanted| !wanted.is_stdout()) {
+        let within = naming::path_within(root, &wanted.file);
+        if let Some(path) = within.filter(|path| !exempt.iter().any(|one| path.is_within(one))) {
+            let shown = naming::shown(&wanted.file);
+            let text = format!("the report `{shown}` would lie in the tree that is signed");
+            return Err(Failure::because(Kind::Usage, text)
+                .with_hint(format!("write it elsewhere, or give `--exempt {path}`"))
+                .keeping_output());
+        }
+    }
+    Ok(())
 }
 
 /// How many directories lie above a tree; 0 for one that is not there, which signing will say.

@@ -10,14 +10,16 @@ use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
 use super::audit::read_failure;
+use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
 use super::record::Recorder;
-use super::render::{Printer, ProgressBar, Stream};
+use super::render::{Printer, ProgressBar};
 use super::{env, exit, keys};
 use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
 use crate::base::naming;
+use crate::export::Document;
 use crate::inventory::Progress;
 use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
 use crate::report::{
@@ -76,7 +78,7 @@ pub struct Context<'a> {
     pub audit_head: Option<AuditHead>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Arc<Progress>,
-    printer: Printer,
+    pub(super) printer: Printer,
     keyring: Result<Keyring, KeyError>,
 }
 
@@ -92,11 +94,6 @@ impl Context<'_> {
     /// Where digest caches are kept.
     pub fn cache_dir(&self) -> PathBuf {
         self.state_dir.join("cache")
-    }
-
-    /// Whether a person at a terminal reads what goes to stdout.
-    pub fn is_on_terminal(&self) -> bool {
-        self.printer.is_on_terminal()
     }
 
     /// Shows progress until the result is dropped.
@@ -193,15 +190,11 @@ pub(super) fn run(cli: &Cli) -> u8 {
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
-    if global.wants_json() && global.output_is_stdout() {
-        let failure = Failure::because(
-            Kind::Usage,
-            "`--json` and `--output -` would put two documents on stdout",
-        );
-        return run.end(Err(failure.with_hint("leave one of them out")), None);
+    if let Err(failure) = deliver::check(global) {
+        return run.end(Err(failure), None);
     }
     if cli.replaces_what_it_reads() {
-        let text = "`--output` would put the report in the place of what this command reads";
+        let text = "the report would stand in the place of what this command reads";
         let failure = Failure::because(Kind::Usage, text).with_hint("write the report elsewhere");
         return run.end(Err(failure.keeping_output()), None);
     }
@@ -424,6 +417,9 @@ fn recorder(
     Ok(Some(Recorder::new(state_dir, &policy.policy)))
 }
 
+/// A report's envelope, whatever its verb.
+type Body = Envelope<serde_json::Map<String, serde_json::Value>>;
+
 /// One run of the program, from its first moment to its exit code.
 struct Run<'a> {
     global: &'a Global,
@@ -433,6 +429,7 @@ struct Run<'a> {
     id: String,
     started_at: Timestamp,
     started: Instant,
+    directory: String,
     policy: PolicyReference,
     warnings: Vec<Finding>,
 }
@@ -450,6 +447,7 @@ impl<'a> Run<'a> {
             id: hex::encode(id),
             started_at: clock::now(),
             started: Instant::now(),
+            directory: env::directory(),
             policy: PolicyReference {
                 source: "built-in".into(),
                 sha256: None,
@@ -487,40 +485,16 @@ impl<'a> Run<'a> {
     /// Writes what there is to write, and gives the exit code.
     fn end(mut self, result: Result<Done, Failure>, head: Option<AuditHead>) -> u8 {
         let warnings = std::mem::take(&mut self.warnings);
-        // Every report passes here once: the seam where alerts, metrics and exports will hang.
-        let with_warnings = |mut report: Report| {
-            report.findings.extend(warnings.iter().cloned());
-            report.findings.sort();
-            report
-        };
-        let (code, written) = match result {
+        let (code, written) = match self.with_report(result) {
             Ok(Done::Data(write)) => (0, self.write_data(write)),
             Ok(Done::Told(line)) => {
                 self.printer.note(&line);
                 (0, Ok(()))
             }
-            Ok(Done::Report(report)) => {
-                let mut report = with_warnings(report);
-                if let Err(failure) = self.write_artifact(&report, head.as_ref()) {
-                    report.add(failure.findings);
-                }
-                (
-                    exit::code(Ok(report.verdict)),
-                    self.write_beside(&report, head.as_ref()),
-                )
-            }
-            Ok(Done::Written(report)) => {
-                let report = with_warnings(report);
-                (
-                    exit::code(Ok(report.verdict)),
-                    self.write_beside(&report, head.as_ref()),
-                )
-            }
+            Ok(Done::Report(report)) => self.answer(report, (warnings, head), Artifact::Report),
+            Ok(Done::Written(report)) => self.answer(report, (warnings, head), Artifact::Other),
             Ok(Done::Streamed(report, write)) => {
-                let report = with_warnings(report);
-                let written = self.printer.data(write).map_err(output_failure("stdout"));
-                let told = written.and_then(|()| self.write_beside(&report, head.as_ref()));
-                (exit::code(Ok(report.verdict)), told)
+                self.answer(report, (warnings, head), Artifact::Stdout(write))
             }
             Err(failure) => (
                 exit::code(Err(&failure)),
@@ -541,6 +515,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Refuses `--report` where there is none.
+    fn with_report(&self, result: Result<Done, Failure>) -> Result<Done, Failure> {
+        match result {
+            Ok(Done::Data(_) | Done::Told(_)) if !self.global.report.is_empty() => Err(no_report()),
+            result => result,
+        }
+    }
+
     fn write_data(&self, write: Writer) -> Result<(), Failure> {
         match self
             .global
@@ -554,38 +536,37 @@ impl<'a> Run<'a> {
                     Err(source) => Failure::new(Kind::Output, FileError { source, ..error }),
                 }
             }),
-            None => self.printer.data(write).map_err(output_failure("stdout")),
+            None => self
+                .printer
+                .data(write)
+                .map_err(deliver::output_failure("stdout")),
         }
     }
 
-    /// Writes the report of a verb whose artifact it is.
-    fn write_artifact(&self, report: &Report, head: Option<&AuditHead>) -> Result<(), Failure> {
-        let Some(path) = &self.global.output else {
-            return Ok(());
-        };
-        let envelope = self.envelope((report, exit::code(Ok(report.verdict))), head);
-        let json = |out: &mut dyn Write| write_json(out, &envelope);
-        match self.global.output_is_stdout() {
-            true => self.printer.data(json).map_err(output_failure("stdout")),
-            false => files::write_atomic(path, 0o644, json)
-                .map_err(|error| Failure::new(Kind::Output, error)),
+    /// Every report passes here once: the seam where alerts and metrics will hang. What cannot be
+    /// written is part of what is told.
+    fn answer(
+        &self,
+        mut report: Report,
+        (warnings, head): (Vec<Finding>, Option<AuditHead>),
+        artifact: Artifact,
+    ) -> (u8, Result<(), Failure>) {
+        report.findings.extend(warnings);
+        report.findings.sort();
+        let delivery = self.delivery();
+        let code = exit::code(Ok(report.verdict));
+        let mut envelope = self.envelope((&report, code), head.as_ref());
+        let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
+        if !troubles.is_empty() {
+            report.add(troubles);
+            let code = exit::code(Ok(report.verdict));
+            envelope = self.envelope((&report, code), head.as_ref());
         }
-    }
-
-    /// The report on stdout as JSON, or for people.
-    fn write_beside(&self, report: &Report, head: Option<&AuditHead>) -> Result<(), Failure> {
-        let printed = if self.global.wants_json() {
-            let envelope = self.envelope((report, exit::code(Ok(report.verdict))), head);
-            let written = self.printer.data(|out| write_json(out, &envelope));
-            written.and_then(|()| self.printer.report(report, Stream::Stderr))
-        } else if self.global.output.is_some() {
-            self.printer.report(report, Stream::Stderr)
-        } else {
-            self.printer.alarm(report);
-            self.printer.report(report, Stream::Stdout)
-        };
-        self.explain(head);
-        printed.map_err(output_failure("stdout"))
+        let document = self.document(&report, &envelope);
+        delivery.append_summary(&document);
+        let told = delivery.tell(&document, &report, artifact);
+        self.explain(head.as_ref());
+        (envelope.exit_code, told)
     }
 
     /// What `--verbose` adds.
@@ -616,34 +597,43 @@ impl<'a> Run<'a> {
             .unwrap_or_default();
         let mut report = Report::new("", headline, failure.findings.clone());
         report.verdict = Verdict::Error;
+        let artifact = match self.reports_to_output {
+            true => Artifact::Report,
+            false => Artifact::Other,
+        };
         let code = exit::code(Err(failure));
-        let file = self
-            .global
-            .output
-            .as_deref()
-            .filter(|_| !self.global.output_is_stdout());
-        if let Some(path) = file.filter(|_| self.reports_to_output && !failure.keeps_output) {
-            let envelope = self.envelope((&report, code), head);
-            let written = files::write_atomic(path, 0o644, |out| write_json(out, &envelope));
-            if let Err(failure) = written.map_err(|error| Failure::new(Kind::Output, error)) {
-                self.printer.failure(&failure.findings);
-                report.add(failure.findings);
+        let delivery = self.delivery();
+        let mut envelope = self.envelope((&report, code), head);
+        if !failure.keeps_output {
+            let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
+            if !troubles.is_empty() {
+                self.printer.failure(&troubles);
+                report.add(troubles);
+                envelope = self.envelope((&report, code), head);
             }
         }
-        let streamed = self.global.output_is_stdout() && self.reports_to_output;
-        if self.global.wants_json() || streamed {
-            let envelope = self.envelope((&report, code), head);
-            let written = self.printer.data(|out| write_json(out, &envelope));
-            written.map_err(output_failure("stdout"))?;
-        }
-        Ok(())
+        let document = self.document(&report, &envelope);
+        delivery.append_summary(&document);
+        delivery.tell_failure(&document, &artifact)
     }
 
-    fn envelope(
-        &self,
-        (report, exit_code): (&Report, u8),
-        head: Option<&AuditHead>,
-    ) -> Envelope<serde_json::Map<String, serde_json::Value>> {
+    fn delivery(&self) -> Delivery<'_> {
+        Delivery {
+            global: self.global,
+            printer: self.printer,
+        }
+    }
+
+    fn document<'d>(&'d self, report: &'d Report, envelope: &'d Body) -> Document<'d> {
+        Document {
+            envelope,
+            headline: &report.headline,
+            explanations: &report.explanations,
+            directory: &self.directory,
+        }
+    }
+
+    fn envelope(&self, (report, exit_code): (&Report, u8), head: Option<&AuditHead>) -> Body {
         let mut body = report.body.clone();
         body.entry("summary")
             .or_insert_with(|| serde_json::json!({}));
@@ -681,17 +671,8 @@ fn resource_usage() -> ResourceUsage {
     }
 }
 
-fn write_json(mut out: &mut dyn Write, envelope: &impl serde::Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut out, envelope)?;
-    out.write_all(b"\n")
-}
-
-fn output_failure(place: &'static str) -> impl FnOnce(io::Error) -> Failure {
-    move |error| match error.downcast::<ReadError>() {
-        // What was to be written could not be had.
-        Ok(unread @ (ReadError::File(_) | ReadError::Interrupted)) => read_failure(unread),
-        Ok(ReadError::Write(error)) | Err(error) => {
-            Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
-        }
-    }
+/// The failure of a command that makes no report but was asked for one.
+pub(super) fn no_report() -> Failure {
+    let text = "this command prints what it makes, not a report";
+    Failure::because(Kind::Usage, text).with_hint("leave `--report` out")
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::args::{Global, KeyArgs};
 use super::failure::{Failure, Kind};
-use super::spine::{Done, key_failure, policy_failure};
+use super::spine::{Done, key_failure, no_report, policy_failure};
 use super::{env, keys, reference};
 use crate::base::files;
 use crate::policy::{self, LoadRequest, Loaded};
@@ -107,6 +107,9 @@ impl ToolArgs {
         if global.wants_json() {
             let text = "`agp tool` prints what it makes, not a report";
             return Err(Failure::because(Kind::Usage, text).with_hint("leave `--json` out"));
+        }
+        if !global.report.is_empty() {
+            return Err(no_report());
         }
         match &self.tool {
             Tool::Keys {

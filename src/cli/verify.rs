@@ -150,9 +150,8 @@ impl VerifyArgs {
         };
         let cache_dir = self.cache_dir(context);
         let _bar = context.show_progress();
-        let output = context.global.output.as_deref();
-        let output = output.filter(|_| !context.global.output_is_stdout());
-        let outputs: Vec<&Path> = output.into_iter().chain(self.state.as_deref()).collect();
+        let outputs = context.global.files().chain(self.state.as_deref());
+        let outputs: Vec<&Path> = outputs.collect();
         let mut all = Vec::with_capacity(manifests.len());
         for manifest in &manifests {
             let request = Request {

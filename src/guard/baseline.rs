@@ -15,7 +15,7 @@
 //! rule of the same family that finds the same value is accepted too. Paths are relative to the
 //! folder of the baseline, so that it does not matter from where it is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -278,13 +278,34 @@ fn last_moment(day: &str) -> Option<Timestamp> {
 /// What an entry is matched by: path, member, fingerprint.
 type Key = (String, Option<String>, String);
 
+/// What a run looked at.
+#[derive(Debug)]
+pub(super) enum LookedAt<'a> {
+    /// Whatever is one of these, or lies in it.
+    Within(&'a [&'a Path]),
+    /// These files and no others.
+    Files(BTreeSet<String>),
+}
+
+impl LookedAt<'_> {
+    /// The same with files as the baseline has them, where they were as one would type them.
+    pub(super) fn relative(self, places: &Places) -> Self {
+        match self {
+            Self::Files(files) => {
+                Self::Files(files.iter().map(|file| places.relative(file)).collect())
+            }
+            within @ Self::Within(_) => within,
+        }
+    }
+}
+
 /// How a baseline meets the findings of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meeting<'a> {
     /// How paths become those of the baseline.
     pub(super) places: &'a Places,
     /// What was looked at: entries elsewhere are left alone.
-    pub(super) targets: &'a [&'a Path],
+    pub(super) looked_at: &'a LookedAt<'a>,
     /// The day that counts.
     pub(super) now: Timestamp,
 }
@@ -398,10 +419,13 @@ struct Group {
 }
 
 fn is_in_scope(entry: &Entry, meeting: &Meeting<'_>) -> bool {
-    let targets = meeting.targets.iter();
-    targets
-        .copied()
-        .any(|target| meeting.places.is_within(&entry.path, target))
+    match meeting.looked_at {
+        LookedAt::Within(targets) => {
+            let mut targets = targets.iter().copied();
+            targets.any(|target| meeting.places.is_within(&entry.path, target))
+        }
+        LookedAt::Files(files) => files.contains(&entry.path),
+    }
 }
 
 /// What a finding is matched by; `None` for what cannot be accepted.

@@ -1,5 +1,6 @@
 //! The way of a scan: targets, files, texts, findings, answer. Knows no rule and no format.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,15 +11,17 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::baseline::BaselineError;
+use super::baseline::{BaselineError, LookedAt};
 use super::content::Tools;
 use super::fingerprint::SaltOrigin;
 use super::found::{Found, Place};
+use super::git::GitError;
 use super::judge::{Accepted, Gathered, Terms, judge};
-use super::look::{Seen, Source, look};
+use super::look::{Origin, Seen, Source, look};
 use super::redact::Redactor;
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
+use super::tracked::{self, Reach, Tracked};
 use super::watch::Checks;
 use crate::base::beneath::Root;
 use crate::base::files::parent_of;
@@ -40,6 +43,8 @@ pub struct Request<'a> {
     pub scanner: &'a Scanner,
     /// Where to tell how far the work is, and where to look whether to stop.
     pub progress: &'a Progress,
+    /// What of a repository is looked at in place of the files; `targets` then only narrow it.
+    pub tracked: Option<&'a Tracked>,
     /// Where state is kept: never scanned.
     pub state_dir: &'a Path,
     /// What is made of what is found.
@@ -61,6 +66,10 @@ pub struct Coverage {
     pub decoded: u64,
     /// Files that could not be looked into, or not entirely.
     pub partial: u64,
+    /// Files of which only a pointer of Git LFS is here.
+    pub lfs_pointers: u64,
+    /// What of a repository was looked at; null where files were.
+    pub repository: Option<Reach>,
     /// Entries that `policy_guard.exclude` left out; what lies below an excluded folder is not counted.
     pub excluded: u64,
     /// The first thousand of them of each target.
@@ -107,6 +116,9 @@ pub enum GuardError {
         #[source]
         source: BaselineError,
     },
+    /// A repository that gives no answer.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// A working directory that is gone.
     #[error("cannot tell the working directory")]
     WorkingDirectory(#[source] io::Error),
@@ -131,27 +143,51 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
         checks: &Checks::new(request.scanner.pack(), request.policy),
         progress: request.progress,
     };
+    let mut files = BTreeSet::new();
+    match request.tracked {
+        Some(tracked) => {
+            let looked = tracked::look_at(request, (tools, &excludes), tracked, &mut gathered);
+            // Git ends with our work, and complains.
+            files = looked.map_err(|error| match is_interrupted(request) {
+                true => GuardError::Interrupted,
+                false => error,
+            })?;
+        }
+        None => look_at_targets(request, (tools, &excludes), &mut gathered)?,
+    }
+    gathered.refused.extend(tracked::told(
+        (
+            &codes::SCOPE_PARTIAL,
+            "only has a pointer here: Git LFS keeps it elsewhere",
+            "only have pointers here: Git LFS keeps them elsewhere",
+        ),
+        ("file", &gathered.lfs_pointers),
+    ));
+    gathered.refused.extend(request.refused.iter().cloned());
+    let targets: Vec<&Path> = request.targets.iter().map(PathBuf::as_path).collect();
+    let looked_at = match request.tracked.map(|tracked| &tracked.scope) {
+        None => LookedAt::Within(&targets),
+        Some(_) => LookedAt::Files(files),
+    };
+    judge(
+        gathered,
+        (&request.terms, request.scanner.pack()),
+        looked_at,
+    )
+}
+
+fn is_interrupted(request: &Request<'_>) -> bool {
+    request.progress.interrupted.load(Ordering::Relaxed)
+}
+
+fn look_at_targets(
+    request: &Request<'_>,
+    (tools, excludes): (Tools<'_>, &Globs),
+    gathered: &mut Gathered,
+) -> Result<(), GuardError> {
     for target in request.targets {
-        let (root, sources) = sources(request, (target, &excludes), &mut gathered.coverage)?;
-        let total = sources.len() as u64;
-        let progress = request.progress;
-        progress.files_total.fetch_add(total, Ordering::Relaxed);
-        let looked: Vec<Seen> = sources
-            .par_iter()
-            .map_init(Scratch::default, |scratch, source| {
-                let seen = look(tools, scratch, (&root, source));
-                progress.files_done.fetch_add(1, Ordering::Relaxed);
-                seen
-            })
-            .collect();
-        if progress.interrupted.load(Ordering::Relaxed) {
-            return Err(GuardError::Interrupted);
-        }
-        for seen in looked {
-            gathered.coverage.add(&seen);
-            gathered.found.extend(seen.found);
-            gathered.marked.extend(seen.marked);
-        }
+        let (root, sources) = sources(request, (target, excludes), &mut gathered.coverage)?;
+        look_at_files(request, (tools, &root), &sources, gathered)?;
     }
     let coverage = &gathered.coverage;
     if !request.targets.is_empty() && coverage.files + coverage.partial == 0 {
@@ -159,9 +195,34 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
         let nothing = Found::by_code(&codes::SCAN_EMPTY, &Place::default(), text);
         gathered.refused.push(nothing);
     }
-    gathered.refused.extend(request.refused.iter().cloned());
-    let targets: Vec<&Path> = request.targets.iter().map(PathBuf::as_path).collect();
-    judge(gathered, (&request.terms, request.scanner.pack()), &targets)
+    Ok(())
+}
+
+/// Looks at entries beneath a root, on all threads; what is found is in their order.
+pub(super) fn look_at_files(
+    request: &Request<'_>,
+    (tools, root): (Tools<'_>, &Root),
+    sources: &[Source],
+    gathered: &mut Gathered,
+) -> Result<(), GuardError> {
+    let total = sources.len() as u64;
+    let progress = request.progress;
+    progress.files_total.fetch_add(total, Ordering::Relaxed);
+    let looked: Vec<Seen> = sources
+        .par_iter()
+        .map_init(Scratch::default, |scratch, source| {
+            let seen = look(tools, scratch, (Origin::File(root), source));
+            progress.files_done.fetch_add(1, Ordering::Relaxed);
+            seen
+        })
+        .collect();
+    if is_interrupted(request) {
+        return Err(GuardError::Interrupted);
+    }
+    for (source, seen) in sources.iter().zip(looked) {
+        gathered.add(&source.shown, seen);
+    }
+    Ok(())
 }
 
 /// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
@@ -182,7 +243,15 @@ fn sources(
         let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
         let root = Root::open(parent_of(target)).map_err(failed)?;
         let kind = inventory::Kind::of(kind);
-        return Ok((root, vec![Source { shown, path, kind }]));
+        return Ok((
+            root,
+            vec![Source {
+                shown,
+                path,
+                kind,
+                commit: None,
+            }],
+        ));
     }
     let baseline = request.terms.baseline.map(|used| used.path);
     let own = [Some(request.state_dir), baseline].into_iter().flatten();
@@ -199,8 +268,21 @@ fn sources(
         shown: below(&shown, &path),
         path,
         kind,
+        commit: None,
     });
     Ok((Root::open(target).map_err(failed)?, sources.collect()))
+}
+
+impl Gathered {
+    /// Adds what looking at an entry gave.
+    pub(super) fn add(&mut self, shown: &str, seen: Seen) {
+        self.coverage.add(&seen);
+        if seen.is_lfs_pointer {
+            self.lfs_pointers.push(shown.to_owned());
+        }
+        self.found.extend(seen.found);
+        self.marked.extend(seen.marked);
+    }
 }
 
 impl Coverage {
@@ -210,6 +292,7 @@ impl Coverage {
         self.members += seen.members;
         self.decoded += seen.decoded;
         self.partial += u64::from(seen.is_partial);
+        self.lfs_pointers += u64::from(seen.is_lfs_pointer);
     }
 
     fn skip(&mut self, root: &str, listing: &Listing) {

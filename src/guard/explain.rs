@@ -1,14 +1,15 @@
 //! Rules in words: the page of a family, and what a rule is about. Owns the text that `agp guard
 //! rules explain` and `docs/rules/` share; prints nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::filter::Checksum;
 use super::redact::hidden;
 use super::rule::{Check, Family, Pack, Rule};
-use super::scan;
+use super::{scan, template};
 use crate::base::severity::Severity;
-use crate::report::{Category, Confidence};
+use crate::report::{Category, Confidence, Explanation, Finding};
 
 /// How many keywords and examples of a rule are shown.
 const KEYWORDS_SHOWN: usize = 12;
@@ -55,6 +56,34 @@ pub fn list(pack: &Pack) -> Vec<Listed> {
     let mut all: Vec<Listed> = rules.chain(checks).collect();
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all
+}
+
+/// What stands behind the rules and checks of findings, by their identifiers.
+pub fn behind(pack: &Pack, findings: &[Finding]) -> BTreeMap<String, Explanation> {
+    let details = findings
+        .iter()
+        .filter_map(|finding| finding.detail.as_deref());
+    let ids: BTreeSet<&str> = details.map(|detail| detail.rule_id.as_str()).collect();
+    let explanation = |id: &str| {
+        let rule = pack.find(id).map(|rule| (&rule.title, rule.severity));
+        let check = || {
+            pack.checks
+                .get(id)
+                .map(|check| (&check.title, check.severity))
+        };
+        let (title, severity) = rule.or_else(check)?;
+        let family = pack.families.get(id.split('.').next().unwrap_or_default());
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        Some(Explanation {
+            title: title.clone(),
+            why: text(family.map(|family| &family.why)),
+            fix: text(family.map(|family| &family.fix)),
+            severity,
+        })
+    };
+    ids.into_iter()
+        .filter_map(|id| Some((id.to_owned(), explanation(id)?)))
+        .collect()
 }
 
 /// The page of a family, a rule or a check, in Markdown; `None` for a name that nothing has.
@@ -138,9 +167,9 @@ fn rule_section(rule: &Rule, out: &mut String) {
     title(out, &rule.id, (&rule.title, words));
     let _ = write!(out, "\n**What it looks for.** {}\n", looks_for(rule));
     let expanded = rule.expanded(&rule.examples);
-    let mut examples: Vec<String> = expanded
-        .iter()
-        .filter_map(|text| shape(rule, text))
+    let templates = rule.examples.iter().zip(&expanded);
+    let mut examples: Vec<String> = templates
+        .filter_map(|(template, text)| shape(rule, (template, text)))
         .collect();
     examples.dedup();
     examples.truncate(EXAMPLES_SHOWN);
@@ -230,16 +259,15 @@ fn checksum_in_words(checksum: Checksum) -> &'static str {
     }
 }
 
-/// An example with its value hidden; `None` where it cannot be shown on a few lines.
-fn shape(rule: &Rule, text: &str) -> Option<String> {
-    let shown = match (&rule.pattern, rule.category) {
-        (Some(_), Category::Secret) => {
-            let value = scan::first_value(rule, text.as_bytes())?;
-            let (before, after) = (text.get(..value.start)?, text.get(value.end..)?);
-            format!("{before}{}{after}", hidden(&text.as_bytes()[value]))
-        }
-        _ => text.to_owned(),
-    };
+/// What an example looks like, its random parts by what they are made of, and no value as it is;
+/// `None` where that is too long to show.
+fn shape(rule: &Rule, (template, text): (&str, &str)) -> Option<String> {
+    let mut shown = template::shape(template);
+    if rule.category == Category::Secret && rule.pattern.is_some() {
+        let value = scan::first_value(rule, text.as_bytes())?;
+        let value = text.get(value)?;
+        shown = shown.replace(value, &hidden(value.as_bytes()));
+    }
     let is_short = shown.chars().count() <= EXAMPLE_CHARS_MAX && !shown.contains("```");
     is_short.then_some(shown)
 }

@@ -108,6 +108,17 @@ impl Found {
         self
     }
 
+    /// Says that a commit of the past held it.
+    pub(super) fn place_in(&mut self, commit: &str) {
+        match &mut self.finding.detail {
+            Some(detail) => detail.commit = Some(commit.to_owned()),
+            None => self
+                .finding
+                .message
+                .push_str(&format!(", in commit {commit}")),
+        }
+    }
+
     fn new(origin: &Origin<'_>, place: &Place<'_>, message: String) -> Self {
         let mut found = Self::by_code(code_of(origin.category), place, message);
         found.finding.severity = origin.severity;
@@ -122,6 +133,7 @@ impl Found {
             reason: None,
             would_fail: false,
             member: place.member.map(str::to_owned),
+            commit: None,
             decoded: Vec::new(),
         });
         found

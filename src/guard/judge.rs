@@ -7,7 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::baseline::{Baseline, Meeting};
+use super::baseline::{Baseline, LookedAt, Meeting};
 use super::enforce::Enforcement;
 use super::evaluate::{Coverage, Evaluation, GuardError};
 use super::fingerprint::Salt;
@@ -73,6 +73,8 @@ pub(super) struct Gathered {
     pub(super) refused: Vec<Found>,
     /// The texts that have markers.
     pub(super) marked: Vec<Marked>,
+    /// Files of which only a pointer of Git LFS is here.
+    pub(super) lfs_pointers: Vec<String>,
     /// What was looked at.
     pub(super) coverage: Coverage,
 }
@@ -81,13 +83,14 @@ pub(super) struct Gathered {
 pub(super) fn judge(
     gathered: Gathered,
     (terms, pack): (&Terms<'_>, &Pack),
-    targets: &[&Path],
+    looked_at: LookedAt<'_>,
 ) -> Result<Evaluation, GuardError> {
     let Gathered {
         mut found,
         refused,
         mut marked,
         mut coverage,
+        ..
     } = gathered;
     // Targets may overlap; what was seen twice is there once.
     marked.sort_by(|a, b| (&a.shown, &a.member).cmp(&(&b.shown, &b.member)));
@@ -96,6 +99,7 @@ pub(super) fn judge(
     found.retain(|one| seen.insert(identity(one)));
     terms.operations.judge_evidence(&mut found);
     let faults = suppress::apply(&mut found, &marked, pack);
+    keep_first(&mut found);
     let redactor = redactor(&found);
     for one in &mut found {
         finish(one, (pack, &redactor), terms.shows_secrets);
@@ -108,7 +112,7 @@ pub(super) fn judge(
     }
     let meeting = Meeting {
         places: &places,
-        targets,
+        looked_at: &looked_at.relative(&places),
         now: terms.now,
     };
     let (more_faults, text) = baseline(&mut found, (terms, pack), (&meeting, &salt));
@@ -150,9 +154,34 @@ fn identity(found: &Found) -> impl Eq + std::hash::Hash + use<> {
             finding.message.clone(),
         ),
         (finding.line, finding.column),
-        detail.map(|detail| (detail.rule_id.clone(), detail.member.clone())),
+        detail.map(|detail| {
+            (
+                detail.rule_id.clone(),
+                detail.member.clone(),
+                detail.commit.clone(),
+            )
+        }),
         found.value.clone(),
     )
+}
+
+/// Of what every version of a file holds, keeps what the first one held: `found` is in the order of
+/// the history. What a marker accepts in one version is open in another.
+fn keep_first(found: &mut Vec<Found>) {
+    let mut seen = HashSet::new();
+    found.retain(|Found { finding, value, .. }| {
+        let Some(detail) = finding
+            .detail
+            .as_ref()
+            .filter(|detail| detail.commit.is_some())
+        else {
+            return true;
+        };
+        seen.insert((
+            (finding.path.clone(), detail.member.clone()),
+            (detail.rule_id.clone(), value.clone(), detail.state),
+        ))
+    });
 }
 
 fn redactor(found: &[Found]) -> Redactor {
@@ -173,7 +202,7 @@ fn finish(found: &mut Found, (pack, redactor): (&Pack, &Redactor), shows_secrets
         let family = detail.rule_id.split('.').next().unwrap_or_default();
         let is_general = finding.hint.as_deref().unwrap_or_default() == remedy;
         if let Some(family) = pack.families.get(family).filter(|_| is_general) {
-            finding.hint = Some(family.fix.clone());
+            finding.hint = Some(family.fix.as_str().into());
         }
         if !found.value.is_empty() {
             let shown = match shows_secrets {
@@ -186,8 +215,13 @@ fn finish(found: &mut Found, (pack, redactor): (&Pack, &Redactor), shows_secrets
         texts.for_each(|text| redactor.redact(text));
     }
     redactor.redact(&mut finding.message);
-    let texts = finding.path.iter_mut().chain(&mut finding.hint);
-    texts.for_each(|text| redactor.redact(text));
+    finding
+        .path
+        .iter_mut()
+        .for_each(|path| redactor.redact(path));
+    if let Some(hint) = &mut finding.hint {
+        *hint = redactor.apply(hint).into_owned().into_boxed_str();
+    }
 }
 
 /// The salt of the baseline, else that of the environment, else a new one.

@@ -1,9 +1,9 @@
-//! One entry of a tree, looked at from outside and inside. Knows where an entry is opened; leaves
-//! what is found to others to judge.
+//! One entry of a tree or repository, looked at from outside and inside. Knows where an entry is
+//! opened; leaves what is found to others to judge.
 
 use std::fs::{File, Metadata};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use super::content;
 use super::content::{Bytes, Gap, Inspector, Located, Tools};
@@ -13,7 +13,7 @@ use super::notes::Item;
 use super::scan::{Scanner, Scratch};
 use super::suppress::{Marked, Marker};
 use crate::base::beneath::Root;
-use crate::base::relpath::RelPath;
+use crate::base::relpath::{self, RelPath};
 use crate::inventory::Kind;
 use crate::report::codes;
 
@@ -24,8 +24,35 @@ pub(super) struct Source {
     pub(super) shown: String,
     /// Below its target.
     pub(super) path: RelPath,
-    /// What the walk saw.
+    /// What the walk saw, or git says.
     pub(super) kind: Kind,
+    /// The commit that first held it; `None` where no history is looked at.
+    pub(super) commit: Option<String>,
+}
+
+/// Where the content of an entry is.
+pub(super) enum Origin<'o> {
+    /// A file, opened beneath this root.
+    File(&'o Root),
+    /// An object of a repository.
+    Blob {
+        /// Whether it is a program.
+        is_executable: bool,
+        /// How long it is, in bytes.
+        size_bytes: u64,
+        /// Gives exactly so many.
+        reader: &'o mut dyn Read,
+    },
+}
+
+/// The beginning of a file that stands for one kept elsewhere by Git LFS.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+/// The longest pointer that Git LFS writes, in bytes.
+const LFS_POINTER_BYTES_MAX: usize = 1024;
+
+/// Whether a file holds only a pointer to what Git LFS keeps elsewhere.
+pub(super) fn is_lfs_pointer(content: &[u8]) -> bool {
+    content.len() <= LFS_POINTER_BYTES_MAX && content.starts_with(LFS_POINTER)
 }
 
 /// What looking at an entry gave.
@@ -43,18 +70,20 @@ pub(super) struct Seen {
     pub(super) decoded: u64,
     /// Whether some of it could not be looked at.
     pub(super) is_partial: bool,
+    /// Whether it only stands for a file that Git LFS keeps elsewhere.
+    pub(super) is_lfs_pointer: bool,
     /// The texts in it that have markers.
     pub(super) marked: Vec<Marked>,
 }
 
-/// Looks at an entry beneath a root.
+/// Looks at an entry.
 pub(super) fn look(
     tools: Tools<'_>,
     scratch: &mut Scratch,
-    (root, source): (&Root, &Source),
+    (origin, source): (Origin<'_>, &Source),
 ) -> Seen {
     let mut seen = Seen::default();
-    if let Err(error) = look_into((tools, scratch), (root, source), &mut seen) {
+    if let Err(error) = look_into((tools, scratch), (origin, source), &mut seen) {
         let place = Place {
             shown: &source.shown,
             ..Place::default()
@@ -64,12 +93,20 @@ pub(super) fn look(
         seen.found.push(found);
         seen.is_partial = true;
     }
+    if let Some(commit) = &source.commit {
+        seen.found
+            .iter_mut()
+            .for_each(|found| found.place_in(commit));
+        for text in &mut seen.marked {
+            text.commit = Some(commit.clone());
+        }
+    }
     seen
 }
 
 fn look_into(
     (tools, scratch): (Tools<'_>, &mut Scratch),
-    (root, source): (&Root, &Source),
+    (origin, source): (Origin<'_>, &Source),
     seen: &mut Seen,
 ) -> io::Result<()> {
     let item = Item {
@@ -84,22 +121,18 @@ fn look_into(
         link_target: None,
     };
     if source.kind != Kind::File {
-        facts.mode = root.stat(&source.path)?.st_mode & 0o7777;
-        let target = (source.kind == Kind::Symlink).then(|| root.read_link(&source.path));
-        let target = target.transpose()?;
-        facts.link_target = target.as_deref();
+        let (mode, target) = outside(origin, source)?;
+        (facts.mode, facts.link_target) = (mode, target.as_deref());
         seen.found.extend(tools.checks.entry(item, &facts));
         return Ok(());
     }
-    let (file, metadata) = open(root, &source.path)?;
-    let size_bytes = metadata.len();
-    facts.mode = metadata.permissions().mode() & 0o7777;
-    facts.size_bytes = size_bytes;
+    let (bytes, mode, size_bytes) = inside(origin, source, seen)?;
+    (facts.mode, facts.size_bytes) = (mode, size_bytes);
     seen.found.extend(tools.checks.entry(item, &facts));
     let mut inspector = Inspector::new(tools, scratch, (&source.shown, size_bytes));
     let lower = RelPath::parse(&source.path.as_bytes().to_ascii_lowercase());
     let place = content::Place::of_file(lower.unwrap_or_else(|_| source.path.clone()));
-    let looked = inspector.content(Bytes::File(file), &place);
+    let looked = inspector.content(bytes, &place);
     let inspection = inspector.out;
     seen.is_read = true;
     seen.bytes = inspection.bytes;
@@ -116,6 +149,52 @@ fn look_into(
     looked
 }
 
+/// What is seen of an entry that has no content of its own: permission bits, and where it points.
+fn outside(origin: Origin<'_>, source: &Source) -> io::Result<(u32, Option<Vec<u8>>)> {
+    match origin {
+        Origin::File(root) => {
+            let mode = root.stat(&source.path)?.st_mode & 0o7777;
+            let target = (source.kind == Kind::Symlink).then(|| root.read_link(&source.path));
+            Ok((mode, target.transpose()?))
+        }
+        Origin::Blob { reader, .. } => {
+            let mut target = Vec::new();
+            reader
+                .take(relpath::BYTES_MAX as u64)
+                .read_to_end(&mut target)?;
+            Ok((0, Some(target)))
+        }
+    }
+}
+
+/// The content of a file, its permission bits and its size.
+fn inside<'o>(
+    origin: Origin<'o>,
+    source: &Source,
+    seen: &mut Seen,
+) -> io::Result<(Bytes<'o>, u32, u64)> {
+    match origin {
+        Origin::File(root) => {
+            let (file, metadata) = open(root, &source.path)?;
+            let mode = metadata.permissions().mode() & 0o7777;
+            if metadata.len() <= LFS_POINTER_BYTES_MAX as u64 {
+                let mut content = [0; LFS_POINTER_BYTES_MAX];
+                let length = file.read_at(&mut content, 0)?;
+                seen.is_lfs_pointer = is_lfs_pointer(&content[..length]);
+            }
+            Ok((Bytes::File(file), mode, metadata.len()))
+        }
+        Origin::Blob {
+            is_executable,
+            size_bytes,
+            reader,
+        } => {
+            let mode = if is_executable { 0o755 } else { 0o644 };
+            Ok((Bytes::Stream(reader), mode, size_bytes))
+        }
+    }
+}
+
 /// The markers by the text that they stand in; those of one text follow each other.
 fn marked(shown: &str, markers: Vec<(Option<String>, Marker)>) -> Vec<Marked> {
     let mut texts: Vec<Marked> = Vec::new();
@@ -125,6 +204,7 @@ fn marked(shown: &str, markers: Vec<(Option<String>, Marker)>) -> Vec<Marked> {
             None => texts.push(Marked {
                 shown: shown.to_owned(),
                 member,
+                commit: None,
                 markers: vec![marker],
             }),
         }

@@ -219,6 +219,8 @@ pub(super) struct Marked {
     pub(super) shown: String,
     /// The file inside an archive; `None` outside of archives.
     pub(super) member: Option<String>,
+    /// The commit that held it; `None` where no history was looked at.
+    pub(super) commit: Option<String>,
     /// Sorted by line; not empty.
     pub(super) markers: Vec<Marker>,
 }
@@ -228,7 +230,11 @@ pub(super) struct Marked {
 pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<Found> {
     let mut by_text: HashMap<_, Vec<usize>> = HashMap::new();
     for (at, text) in marked.iter().enumerate() {
-        let key = (text.shown.as_str(), text.member.as_deref());
+        let key = (
+            text.shown.as_str(),
+            text.member.as_deref(),
+            text.commit.as_deref(),
+        );
         by_text.entry(key).or_default().push(at);
     }
     let mut used: Vec<Vec<bool>> = marked
@@ -240,7 +246,12 @@ pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<
             continue;
         };
         let line = finding.line.unwrap_or(1);
-        let texts = by_text.get(&(path.as_str(), detail.member.as_deref()));
+        let key = (
+            path.as_str(),
+            detail.member.as_deref(),
+            detail.commit.as_deref(),
+        );
+        let texts = by_text.get(&key);
         let lines = (line, detail.end_line.unwrap_or(line));
         for at in texts.into_iter().flatten() {
             for (number, marker) in marked[*at].markers.iter().enumerate() {
@@ -252,7 +263,10 @@ pub(super) fn apply(found: &mut [Found], marked: &[Marked], pack: &Pack) -> Vec<
             }
         }
     }
-    let judged = marked.iter().zip(used).flat_map(|(text, used)| {
+    // Nobody can mend a marker of the past.
+    let present = marked.iter().zip(used);
+    let present = present.filter(|(text, _)| text.commit.is_none());
+    let judged = present.flat_map(|(text, used)| {
         let each = text.markers.iter().zip(used);
         each.filter_map(move |(marker, used)| fault(marker, used, (text, pack)))
     });
@@ -299,8 +313,14 @@ fn fault(marker: &Marker, used: bool, (text, pack): (&Marked, &Pack)) -> Option<
 mod tests {
     use super::*;
 
+    /// The text with markers for `MARK`, which would be found in this file if they stood here.
+    fn marked(text: &str) -> String {
+        text.replace("MARK", std::str::from_utf8(OURS).unwrap_or_default())
+    }
+
     /// `line covers rules reason`, one line a marker.
     fn read(text: &str, honors_foreign: bool) -> Vec<String> {
+        let text = marked(text);
         let markers = markers(text.as_bytes(), 0..text.len(), honors_foreign);
         let shown = markers.iter().map(|marker| {
             let who = match &marker.who {
@@ -316,34 +336,28 @@ mod tests {
     #[test]
     fn markers_are_read_as_the_table_says() {
         for (text, expected) in [
+            ("x = 1 # MARK[a.b] reason=a test", &["1 1 a.b a test"][..]),
+            ("\n\n// MARK-next[a.b]\nx", &["3 4 a.b -"]),
             (
-                "x = 1 # agp:allow[a.b] reason=a test",
-                &["1 1 a.b a test"][..],
-            ),
-            ("\n\n// agp:allow-next[a.b]\nx", &["3 4 a.b -"]),
-            (
-                "/* agp:allow[a.b, c.*,d] reason=why not */ x",
+                "/* MARK[a.b, c.*,d] reason=why not */ x",
                 &["1 1 a.b+c.*+d why not"],
             ),
-            ("<!-- agp:allow[a.b] reason=why -->", &["1 1 a.b why"]),
-            ("{# agp:allow[a.b] reason=why #}", &["1 1 a.b why"]),
+            ("<!-- MARK[a.b] reason=why -->", &["1 1 a.b why"]),
+            ("{# MARK[a.b] reason=why #}", &["1 1 a.b why"]),
             (
-                "agp:allow[a.b] reason=\"so */ said\" rest",
+                "MARK[a.b] reason=\"so */ said\" rest",
                 &["1 1 a.b so */ said"],
             ),
-            ("agp:allow[a.b]: reason=why\r\nnext", &["1 1 a.b why"]),
-            ("agp:allow[a.b] reason=  \n", &["1 1 a.b -"]),
-            ("agp:allow[a.b] because\nreason=x", &["1 1 a.b -"]),
-            ("agp:allow[*]", &["1 1 * -"]),
+            ("MARK[a.b]: reason=why\r\nnext", &["1 1 a.b why"]),
+            ("MARK[a.b] reason=  \n", &["1 1 a.b -"]),
+            ("MARK[a.b] because\nreason=x", &["1 1 a.b -"]),
+            ("MARK[*]", &["1 1 * -"]),
             (
-                "agp:allow[a] agp:allow[b]\nagp:allow[c]",
+                "MARK[a] MARK[b]\nMARK[c]",
                 &["1 1 a -", "1 1 b -", "2 2 c -"],
             ),
-            (
-                "agp:allow[RULE] agp:allow[rule-id] agp:allow[] agp:allow[a,]",
-                &[],
-            ),
-            ("agp:allow [a] agp:allow agp:allowed[a] agp:allow[a\n]", &[]),
+            ("MARK[RULE] MARK[rule-id] MARK[] MARK[a,]", &[]),
+            ("MARK [a] MARK MARKed[a] MARK[a\n]", &[]),
             ("x # nosec, gitleaks:allow", &[]),
         ] {
             assert_eq!(read(text, false), expected, "{text}");
@@ -365,7 +379,7 @@ mod tests {
                 vec![format!("1 2 {}", why("pragma: allowlist nextline secret"))],
             ),
             (
-                "\nx # agp:allow[a] trufflehog:ignore",
+                "\nx # MARK[a] trufflehog:ignore",
                 vec![
                     "2 2 a -".to_owned(),
                     format!("2 2 {}", why("trufflehog:ignore")),
@@ -406,7 +420,7 @@ mod tests {
 
     /// The states of findings of a rule on lines, and what is wrong with the markers of a text.
     fn applied(text: &str, found: &[(&str, Option<u64>, u64)]) -> (Vec<String>, Vec<String>) {
-        let pack = pack();
+        let (pack, text) = (pack(), marked(text));
         let found = found.iter().map(|(id, line, end_line)| {
             let place = Place {
                 shown: "a.txt",
@@ -420,6 +434,7 @@ mod tests {
         let marked = Marked {
             shown: "a.txt".into(),
             member: None,
+            commit: None,
             markers: markers(text.as_bytes(), 0..text.len(), true),
         };
         let faults = apply(&mut found, &[marked], &pack);
@@ -446,42 +461,42 @@ mod tests {
         let open = "Open -";
         for (text, found, expected) in [
             (
-                "x # agp:allow[github.pat] reason=why",
+                "x # MARK[github.pat] reason=why",
                 ("github.pat", Some(1), 1),
                 "Suppressed why",
             ),
             (
-                "x # agp:allow[github] reason=why",
+                "x # MARK[github] reason=why",
                 ("github.pat", Some(1), 1),
                 "Suppressed why",
             ),
             (
-                "x # agp:allow[gitlab.*] reason=why",
+                "x # MARK[gitlab.*] reason=why",
                 ("github.pat", Some(1), 1),
                 open,
             ),
             (
-                "\nx # agp:allow[github.*] reason=why",
+                "\nx # MARK[github.*] reason=why",
                 ("github.pat", Some(1), 1),
                 open,
             ),
             (
-                "# agp:allow-next[github.*] reason=why\nx",
+                "# MARK-next[github.*] reason=why\nx",
                 ("github.pat", Some(2), 9),
                 "Suppressed why",
             ),
             (
-                "\n\n# agp:allow[github.*] reason=why",
+                "\n\n# MARK[github.*] reason=why",
                 ("github.pat", Some(1), 5),
                 "Suppressed why",
             ),
             (
-                "agp:allow[github.pat] reason=why",
+                "MARK[github.pat] reason=why",
                 ("github.pat", None, 1),
                 "Suppressed why",
             ),
             (
-                "\nagp:allow[github.pat] reason=why",
+                "\nMARK[github.pat] reason=why",
                 ("github.pat", None, 1),
                 open,
             ),
@@ -499,31 +514,31 @@ mod tests {
     fn markers_that_accept_nothing_or_say_no_reason_are_told() {
         for (text, found, expected) in [
             (
-                "agp:allow[github.pat] reason=why",
+                "MARK[github.pat] reason=why",
                 &[("github.pat", Some(1), 1)][..],
                 &[][..],
             ),
             (
-                "agp:allow[github.pat]",
+                "MARK[github.pat]",
                 &[("github.pat", Some(1), 1)],
                 &["1 suppression.unexplained the marker says no reason "],
             ),
             (
-                "agp:allow[github.pat,gitlab] reason=why",
+                "MARK[github.pat,gitlab] reason=why",
                 &[],
                 &[
                     "1 suppression.unused the marker accepts nothing that `github.pat, gitlab` finds there ",
                 ],
             ),
             (
-                "\nagp:allow[githup.pat]",
+                "\nMARK[githup.pat]",
                 &[("github.pat", Some(2), 2)],
                 &[
                     "2 suppression.unused the marker names `githup.pat`, which is no rule and no family did you mean `github.pat`?",
                 ],
             ),
             (
-                "agp:allow[*]",
+                "MARK[*]",
                 &[("github.pat", Some(1), 1)],
                 &["1 suppression.unused the marker names `*`, which is no rule and no family "],
             ),

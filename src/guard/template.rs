@@ -28,6 +28,24 @@ pub(super) fn expand(template: &str, seed: &str) -> String {
     out
 }
 
+/// A template as people read it: its random parts by what they are made of, `<alnum 20>`.
+pub(super) fn shape(template: &str) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('«') {
+        let Some((part, tail)) = after.split_once('»') else {
+            break;
+        };
+        out.push_str(before);
+        if !part.is_empty() {
+            out.push_str(&format!("<{part}>"));
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
 fn random(part: &str, seed: &str) -> String {
     let (class, count) = match part.rsplit_once(' ') {
         Some((class, count)) => match count.parse::<usize>() {

@@ -1,6 +1,10 @@
 //! Running other programs: without our secrets in their environment, and never for longer than
 //! was agreed.
 
+mod stream;
+
+pub use stream::{Input, Program, Running, StreamError};
+
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;

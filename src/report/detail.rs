@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::severity::Severity;
+
 /// The guard's part of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Detail {
@@ -28,6 +30,8 @@ pub struct Detail {
     pub would_fail: bool,
     /// The file inside an archive, its own members after a `!`; null outside of archives.
     pub member: Option<String>,
+    /// The commit that first held it; null where no history was looked at.
+    pub commit: Option<String>,
     /// How it was encoded where it stood, outermost first (`base64`, `percent`, …); may be empty.
     pub decoded: Vec<String>,
 }
@@ -76,6 +80,19 @@ pub enum State {
     Suppressed,
 }
 
+/// What stands behind a rule, for whoever meets its findings away from this program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it finds.
+    pub title: String,
+    /// Why that matters, in sentences; may be empty.
+    pub why: String,
+    /// What to do about it, in sentences; may be empty.
+    pub fix: String,
+    /// How bad it is at worst.
+    pub severity: Severity,
+}
+
 impl Category {
     /// The word in reports.
     pub fn word(self) -> &'static str {
@@ -95,6 +112,17 @@ impl Confidence {
             Self::Low => "low",
             Self::Medium => "medium",
             Self::High => "high",
+        }
+    }
+}
+
+impl State {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Baseline => "baseline",
+            Self::Suppressed => "suppressed",
         }
     }
 }

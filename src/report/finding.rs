@@ -26,7 +26,7 @@ pub struct Finding {
     /// The fact, for people.
     pub message: String,
     /// What to do about it; null where the message says it.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// What it makes of the answer: its code's, unless a policy decides.
     #[serde(skip)]
     pub verdict: Verdict,
@@ -42,7 +42,7 @@ fn code_identifier<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S
 impl Finding {
     /// A finding of that code, with its severity and remedy.
     pub fn new(code: &'static Code, message: impl Into<String>) -> Self {
-        let hint = (!code.remedy.is_empty()).then(|| code.remedy.to_owned());
+        let hint = (!code.remedy.is_empty()).then(|| code.remedy.into());
         let (path, line, column) = (None, None, None);
         Self {
             code,
@@ -77,7 +77,7 @@ impl Finding {
 
     /// The same with another hint than its code's.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 

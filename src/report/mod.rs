@@ -8,7 +8,7 @@ mod detail;
 mod finding;
 
 pub use codes::Code;
-pub use detail::{Category, Confidence, Detail, State};
+pub use detail::{Category, Confidence, Detail, Explanation, State};
 pub use finding::Finding;
 
 use std::collections::BTreeMap;
@@ -112,6 +112,8 @@ pub struct Report {
     pub body: Map<String, Value>,
     /// What was read and written, for the audit log.
     pub resources: Vec<Resource>,
+    /// What stands behind the rules of findings, by their ids; the codes explain themselves.
+    pub explanations: BTreeMap<String, Explanation>,
     /// What was decided beside the findings, for the audit log.
     pub decisions: Vec<Decision>,
 }
@@ -128,6 +130,7 @@ impl Report {
             findings,
             body: Map::new(),
             resources: Vec::new(),
+            explanations: BTreeMap::new(),
             decisions: Vec::new(),
         }
     }
@@ -138,6 +141,12 @@ impl Report {
         if let Ok(Value::Object(body)) = serde_json::to_value(body) {
             self.body = body;
         }
+        self
+    }
+
+    /// Adds what stands behind the rules of its findings.
+    pub fn with_explanations(mut self, explanations: BTreeMap<String, Explanation>) -> Self {
+        self.explanations = explanations;
         self
     }
 

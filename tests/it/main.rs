@@ -20,5 +20,7 @@ mod harness;
 mod interrupted;
 mod keys_and_policy;
 mod outputs;
+mod reports;
 mod sign_verify;
 mod tidy;
+mod tracked;

@@ -46,7 +46,7 @@ fn meet<T>(targets: &[&str], act: impl FnOnce(&Meeting<'_>) -> T) -> T {
     let targets: Vec<&Path> = targets.iter().map(Path::new).collect();
     act(&Meeting {
         places: &Places::new(None).unwrap(),
-        targets: &targets,
+        looked_at: &LookedAt::Within(&targets),
         now: Timestamp::parse("2027-01-31T12:00:00Z").unwrap(),
     })
 }

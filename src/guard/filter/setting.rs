@@ -204,6 +204,10 @@ impl<'t> Setting<'t> {
             true if bits >= least => Some(Weight::Fair),
             // Letters alone are names of something more often than not.
             false if bits >= least.max(BARE_BITS) => Some(Weight::Fair),
+            // Some are chosen as passwords are.
+            true if self.syntax == Syntax::Quoted && has_sign(value) && is_chosen(value) => {
+                Some(Weight::Weak)
+            }
             _ => None,
         }
     }
@@ -470,6 +474,11 @@ fn is_chosen(value: &[u8]) -> bool {
             (_, 0) => separators == 0 && value.iter().any(u8::is_ascii_digit),
             _ => true,
         }
+}
+
+/// Whether a value has a sign that names and paths do not have.
+fn has_sign(value: &[u8]) -> bool {
+    value.iter().any(|byte| b"!@#$%^&*?".contains(byte))
 }
 
 /// Whether an unquoted value reads as an expression of source code.

@@ -34,8 +34,18 @@ const TWICE_MAX: usize = 20;
 pub(super) struct Problem {
     pub(super) spot: Spot,
     pub(super) message: String,
-    /// Whether it is one of depth alone.
-    pub(super) is_nesting: bool,
+    pub(super) kind: ProblemKind,
+}
+
+/// What a [`Problem`] means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProblemKind {
+    /// No parser reads it.
+    Syntax,
+    /// The grammar does not allow it, and usual parsers read it all the same.
+    Strictness,
+    /// It is too deep.
+    Nesting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +205,7 @@ impl Reader {
         self.problem.get_or_insert(Problem {
             spot,
             message: message.into(),
-            is_nesting: false,
+            kind: ProblemKind::Syntax,
         });
     }
 
@@ -385,7 +395,7 @@ impl Reader {
         if self.open.len() >= NESTING_MAX {
             self.fail(format!("nested more than {NESTING_MAX} deep"));
             if let Some(problem) = &mut self.problem {
-                problem.is_nesting = true;
+                problem.kind = ProblemKind::Nesting;
             }
             return;
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 pub use self::policy::contradictions;
 
-use self::json::{Dialect, Problem};
+use self::json::{Dialect, Problem, ProblemKind};
 use self::thresholds::Thresholds;
 use super::notes::{Item, Notes, Spot};
 use super::wide;
@@ -41,6 +41,8 @@ const NESTING_MAX: usize = 500;
 const WHOLE_BYTES_MAX: usize = 16 << 20;
 /// The largest YAML whose settings are looked at, bytes.
 const SETTINGS_BYTES_MAX: usize = 1 << 20;
+/// What engines of templates replace begins so.
+const TEMPLATE_MARKS: [[u8; 2]; 3] = [*b"{{", *b"{%", *b"<%"];
 /// Where fields may stand besides the top.
 const FIELDS_BELOW: &str = "metadata";
 
@@ -122,6 +124,7 @@ impl<'p> Checks<'p> {
         Watch {
             wanted,
             is_template: false,
+            last: 0,
             is_cut: false,
             thresholds: self.thresholds.watch((head, form), parser.is_some()),
             parser,
@@ -177,6 +180,8 @@ pub(super) struct Watch<'p> {
     parser: Option<Parser>,
     /// Whether it holds what engines of templates replace.
     is_template: bool,
+    /// The last byte that has come.
+    last: u8,
     /// Whether there was more than is held.
     is_cut: bool,
     thresholds: Option<thresholds::Watch>,
@@ -191,9 +196,11 @@ impl Watch<'_> {
         let Some(parser) = &mut self.parser else {
             return;
         };
-        self.is_template |= [&b"{{"[..], b"{%", b"<%"]
+        let edge = [self.last, bytes.first().copied().unwrap_or_default()];
+        self.is_template |= TEMPLATE_MARKS
             .iter()
-            .any(|mark| memchr::memmem::find(bytes, mark).is_some());
+            .any(|mark| *mark == edge || memchr::memmem::find(bytes, mark).is_some());
+        self.last = bytes.last().copied().unwrap_or(self.last);
         match parser {
             Parser::Json(reader) => reader.feed(bytes),
             Parser::Yaml(whole) | Parser::Toml(whole) => {
@@ -251,11 +258,13 @@ impl Watch<'_> {
             return;
         };
         let spot = Some(problem.spot);
-        match (problem.is_nesting, self.is_template) {
-            (true, _) => notes.add(NESTING, spot, &*problem.message),
-            // It is parsed when its marks have been replaced.
-            (false, true) => notes.add_as(MALFORMED, Severity::Low, spot, &*problem.message),
-            (false, false) => notes.add(MALFORMED, spot, &*problem.message),
+        match problem.kind {
+            ProblemKind::Nesting => notes.add(NESTING, spot, &*problem.message),
+            // A template is parsed when its marks have been replaced.
+            ProblemKind::Syntax if !self.is_template => {
+                notes.add(MALFORMED, spot, &*problem.message)
+            }
+            _ => notes.add_as(MALFORMED, Severity::Low, spot, &*problem.message),
         }
     }
 

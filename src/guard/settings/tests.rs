@@ -52,7 +52,7 @@ fn check(policy: &str, path: &str, content: &[u8], expected: &str) {
         }
         None => text.extend_from_slice(content),
     }
-    for size in [content.len().max(1), 3] {
+    for size in [content.len().max(1), 3, 1] {
         let found = found(policy, path, |checks, notes| {
             let mut watch = checks.watch((content, form), notes.item());
             text.chunks(size).for_each(|piece| watch.feed(piece));
@@ -155,6 +155,8 @@ fn thresholds_hold() {
     for (content, expected) in [
         ("abc\r\nüöä\n", ""),
         ("abc\nabcd\nabcde", "quality.line_length high 2"),
+        ("abc\r\n\nab\n\r\n", ""),
+        ("abc\rd\n", "quality.line_length high 1"),
         ("a\0bcde", ""),
     ] {
         check(lines, "a.txt", content.as_bytes(), expected);

@@ -89,6 +89,7 @@ impl<'p> Thresholds<'p> {
             first_long: None,
             lines: 0,
             columns: 0,
+            ends_in_return: false,
             left: Vec::new(),
         })
     }
@@ -108,6 +109,7 @@ pub(super) struct Watch {
     lines: u64,
     /// Characters of the line so far.
     columns: u64,
+    ends_in_return: bool,
     /// The beginning of a character whose rest has not come.
     left: Vec<u8>,
 }
@@ -165,17 +167,32 @@ impl Watch {
     }
 
     fn count(&mut self, mut bytes: &[u8]) {
+        if self.line_length_max == u64::MAX {
+            // Only places matter then, and of those the last line's.
+            if let Some(end) = memchr::memrchr(b'\n', bytes) {
+                self.lines += memchr::memchr_iter(b'\n', &bytes[..=end]).count() as u64;
+                self.columns = 0;
+                bytes = &bytes[end + 1..];
+            }
+        }
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             self.columns += characters(&bytes[..end]);
-            if bytes[..end].ends_with(b"\r") {
-                self.columns -= 1;
-            }
+            // An end of a line of two bytes may come in two pieces.
+            let is_two_bytes = match end.checked_sub(1) {
+                Some(last) => bytes[last] == b'\r',
+                None => self.ends_in_return,
+            };
+            self.columns -= u64::from(is_two_bytes);
             self.judge_length();
             self.lines += 1;
             self.columns = 0;
+            self.ends_in_return = false;
             bytes = &bytes[end + 1..];
         }
         self.columns += characters(bytes);
+        if let Some(last) = bytes.last() {
+            self.ends_in_return = *last == b'\r';
+        }
     }
 
     fn judge_length(&mut self) {

@@ -3,7 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::Shape;
-use super::json::Problem;
+use super::json::{Problem, ProblemKind};
 use crate::guard::notes::Spot;
 
 /// Reads a text.
@@ -28,11 +28,14 @@ pub(super) fn read(text: &str, wanted: &[String]) -> (Option<Problem>, Shape) {
                 .next()
                 .unwrap_or_default()
                 .to_owned();
-            let is_nesting = message.contains("recurs");
+            let kind = match message.contains("recurs") {
+                true => ProblemKind::Nesting,
+                false => ProblemKind::Syntax,
+            };
             let problem = Problem {
                 spot: spot_of(text, offset),
                 message,
-                is_nesting,
+                kind,
             };
             (Some(problem), shape)
         }
@@ -80,11 +83,8 @@ mod tests {
             format!("a = {}", "{a=".repeat(200_000)),
         ] {
             let problem = read(&text, &[]).0;
-            let problem = problem.map(|problem| (problem.is_nesting, problem.message));
-            assert!(
-                problem.as_ref().is_some_and(|(is_nesting, _)| *is_nesting),
-                "{problem:?}"
-            );
+            let kind = problem.map(|problem| problem.kind);
+            assert_eq!(kind, Some(ProblemKind::Nesting), "{}", &text[..9]);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Workflows of GitHub Actions that give strangers what is ours: by places of a YAML text.
 
+use std::collections::HashSet;
+
 use super::Leaf;
 use crate::base::severity::Severity;
 use crate::guard::notes::Notes;
@@ -63,12 +65,13 @@ pub(super) fn check(leaves: &[Leaf], notes: &mut Notes<'_>) {
         let named = PRIVILEGED_TRIGGERS.contains(&&*leaf.value) && leaf.steps.len() <= 2;
         is_trigger && (named || PRIVILEGED_TRIGGERS.contains(&key))
     });
+    let mut told = HashSet::new();
     for leaf in leaves {
         let steps: Vec<&str> = leaf.steps.iter().map(String::as_str).collect();
         match &steps[..] {
             [.., "with", "ref" | "repository"] if is_privileged => checkout(leaf, notes),
             [.., "run"] | [.., "with", "script"] => injection(leaf, notes),
-            [.., "uses"] => action(leaf, notes),
+            [.., "uses"] if told.insert(leaf.value.trim()) => action(leaf, notes),
             [.., "permissions"] if leaf.value == "write-all" => {
                 let message = "the job may write everything that its token reaches";
                 notes.add(WRITE_ALL, Some(leaf.spot), message);

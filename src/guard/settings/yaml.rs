@@ -6,11 +6,18 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Parser, Span, StrInput};
 
 use super::super::notes::Spot;
-use super::json::Problem;
+use super::json::{Problem, ProblemKind};
 use super::{Leaf, NESTING_MAX, Shape};
 
 /// The most places that are handed on; who has more writes no settings.
 const LEAVES_MAX: usize = 20_000;
+/// What the parser refuses, as YAML 1.2 asks, and those who read YAML 1.1 do not: closing brackets
+/// that are not indented, and texts in quotes likewise.
+const LENIENT: [&str; 3] = [
+    "invalid indentation",
+    "invalid indentation in flow construct",
+    "invalid indentation in quoted scalar",
+];
 /// The most duplicates that are told.
 const TWICE_MAX: usize = 20;
 
@@ -82,11 +89,15 @@ struct Walk<'w> {
 
 impl Walk<'_> {
     fn fail(&mut self, spot: Spot, message: String) {
-        let is_nesting = message == "recursion limit exceeded";
+        let kind = match &*message {
+            "recursion limit exceeded" => ProblemKind::Nesting,
+            message if LENIENT.contains(&message) => ProblemKind::Strictness,
+            _ => ProblemKind::Syntax,
+        };
         self.read.problem.get_or_insert(Problem {
             spot,
             message,
-            is_nesting,
+            kind,
         });
     }
 
@@ -124,7 +135,7 @@ impl Walk<'_> {
             self.read.problem.get_or_insert(Problem {
                 spot,
                 message,
-                is_nesting: true,
+                kind: ProblemKind::Nesting,
             });
             return;
         }
@@ -222,6 +233,20 @@ mod tests {
     }
 
     #[test]
+    fn what_usual_parsers_read_is_told_apart() {
+        for text in [
+            "a:\n  - b:\n      c:\n        d: [\n          'e'\n        ]\n",
+            "a:\n  b: \"c\n d\"\n",
+        ] {
+            let kind = read(text, &[], false).problem.map(|problem| problem.kind);
+            assert!(
+                matches!(kind, Some(ProblemKind::Strictness)),
+                "{text} {kind:?}"
+            );
+        }
+    }
+
+    #[test]
     fn says_what_stands_where() {
         let text = "a:\n  - x\n  - b: y\n? {k: v}\n: z\n---\nc: *d\n".replace("*d", "w");
         let leaves = read(&text, &[], true).leaves;
@@ -261,11 +286,8 @@ mod tests {
             "- ".repeat(200_000),
         ] {
             let problem = read(&text, &[], true).problem;
-            assert!(
-                problem.is_some_and(|problem| problem.is_nesting),
-                "{}",
-                &text[..9]
-            );
+            let kind = problem.map(|problem| problem.kind);
+            assert_eq!(kind, Some(ProblemKind::Nesting), "{}", &text[..9]);
         }
     }
 }

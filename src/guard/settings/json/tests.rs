@@ -129,7 +129,7 @@ fn two_hundred_thousand_brackets_are_too_deep_and_nothing_else() {
     for (open, text) in [("[", "["), ("{\"a\":", "{")] {
         let (problem, _, _) = read(Dialect::Strict, open.repeat(200_000).as_bytes());
         let problem = problem.unwrap();
-        assert!(problem.is_nesting, "{text}: {problem:?}");
+        assert_eq!(problem.kind, ProblemKind::Nesting, "{text}: {problem:?}");
     }
     let deep = "[".repeat(NESTING_MAX) + &"]".repeat(NESTING_MAX);
     assert_eq!(problem(Dialect::Strict, &deep), "");

@@ -1,0 +1,108 @@
+//! Floor 2: a report in the formats that other programs read.
+//!
+//! Pure: a document in, bytes out. Names and messages come from whoever wrote the files that were
+//! looked at, so each format makes them inert in its own way. Must never know where the bytes go,
+//! or which verb made the report.
+
+mod csv;
+mod github;
+mod gitlab;
+mod junit;
+mod markdown;
+mod row;
+mod sarif;
+#[cfg(test)]
+mod tests;
+
+pub use markdown::{MARKDOWN_BYTES_MAX, markdown};
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value};
+
+use crate::report::{Envelope, Explanation};
+
+/// A report, and what a reader elsewhere needs to make sense of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// The report as it leaves the program.
+    pub envelope: &'a Envelope<Map<String, Value>>,
+    /// One sentence for people.
+    pub headline: &'a str,
+    /// What stands behind the rules of its findings, by their ids.
+    pub explanations: &'a BTreeMap<String, Explanation>,
+    /// The directory that relative paths of findings start from; absolute.
+    pub directory: &'a str,
+}
+
+/// A format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// The envelope itself.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// JUnit XML, for test reports.
+    Junit,
+    /// RFC 4180, for spreadsheets.
+    Csv,
+    /// GitHub Flavored Markdown, for people.
+    Markdown,
+    /// Workflow commands, for annotations of GitHub Actions.
+    Github,
+    /// Code Quality JSON, for merge requests of GitLab.
+    Gitlab,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 7] = [
+        Self::Json,
+        Self::Sarif,
+        Self::Junit,
+        Self::Csv,
+        Self::Markdown,
+        Self::Github,
+        Self::Gitlab,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Sarif => "sarif",
+            Self::Junit => "junit",
+            Self::Csv => "csv",
+            Self::Markdown => "markdown",
+            Self::Github => "github",
+            Self::Gitlab => "gitlab",
+        }
+    }
+
+    /// The format of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+/// Writes a report in a format. The same document gives the same bytes.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(format: Format, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => json(document.envelope, out),
+        Format::Sarif => json(&sarif::sarif(document), out),
+        Format::Junit => junit::write(document, out),
+        Format::Csv => csv::write(document, out),
+        Format::Markdown => out.write_all(markdown(document, MARKDOWN_BYTES_MAX).as_bytes()),
+        Format::Github => github::write(document, out),
+        Format::Gitlab => json(&gitlab::gitlab(document), out),
+    }
+}
+
+fn json(value: &impl serde::Serialize, mut out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")
+}
