@@ -15,7 +15,7 @@
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`] |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`audit`]: the log |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`rollback`]: snapshots, restore; [`audit`]: the log |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example
@@ -58,5 +58,6 @@ pub mod system;
 
 pub mod audit;
 pub mod integrity;
+pub mod rollback;
 
 pub mod cli;

@@ -11,6 +11,7 @@ mod keys;
 mod record;
 pub mod reference;
 mod render;
+pub mod rollback;
 pub mod sign;
 mod spine;
 pub mod tool;

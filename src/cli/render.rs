@@ -107,6 +107,18 @@ impl Printer {
         self.say(&text);
     }
 
+    /// Asks a question whose answer is no unless it is `y` or `yes`; `None` where nobody is there to
+    /// answer.
+    pub fn confirm(&self, what: &str) -> Option<bool> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        self.say(&format!("{what}? [y/N] "));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
     /// Prints a line on stderr unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {
@@ -149,6 +161,11 @@ impl Printer {
             text.push_str(&format!(
                 "{DIM}… and {more} more; `--verbose` shows all{DIM:#}\n"
             ));
+        }
+        if !self.quiet {
+            for line in report.text.lines() {
+                text.push_str(&format!("{}\n", printable(line)));
+            }
         }
         let hints: BTreeSet<&str> = shown
             .iter()

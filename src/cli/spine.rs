@@ -97,6 +97,19 @@ impl Context<'_> {
         ProgressBar::start(self.progress, &self.printer)
     }
 
+    /// Asks before something is replaced, unless `agreed`. Who is not at a terminal has to agree
+    /// beforehand.
+    ///
+    /// # Errors
+    /// No agreement.
+    pub fn confirm(&self, agreed: bool, what: &str) -> Result<(), Failure> {
+        if agreed || self.printer.confirm(what) == Some(true) {
+            return Ok(());
+        }
+        let failure = Failure::because(Kind::Usage, format!("nobody agreed to {what}"));
+        Err(failure.with_hint("say `--yes`; `--dry-run` shows what would change"))
+    }
+
     /// Says something beside the report.
     pub fn note(&self, text: &str) {
         self.printer.note(text);
@@ -171,6 +184,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
             changes: false,
             reports_to_output: true,
         },
+        Command::Rollback(rollback) => rollback.conduct(),
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
@@ -214,7 +228,7 @@ fn replaces_what_it_reads(cli: &Cli) -> bool {
             None => &arguments.manifest[..],
         },
         Command::Audit(arguments) => arguments.manifests(),
-        Command::Sign(_) | Command::Tool(_) => &[],
+        Command::Sign(_) | Command::Rollback(_) | Command::Tool(_) => &[],
     };
     real(output).is_some_and(|output| {
         manifests
@@ -275,6 +289,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     let mut result = match &cli.command {
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
+        Command::Rollback(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
@@ -303,6 +318,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
     match command {
         Command::Sign(arguments) => &arguments.key,
         Command::Verify(arguments) => &arguments.key,
+        Command::Rollback(arguments) => arguments.key(),
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Tool(_) => &NONE,
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
+use super::tree::{self, below, path_within, problem_findings, shown};
 use super::verify::{self, read_authentic, weakness};
 use super::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
@@ -174,7 +174,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     let exempt = options.exempt.iter().chain(&own_path);
     let exempt = exempt.map(|path| below(&shown(request.root), path));
     let exempt = exempt.collect();
-    let tree_sha256 = digest_of(&taken.inventory);
+    let tree_sha256 = taken.inventory.digest();
     let manifest = Manifest {
         created_at: terms.epoch.unwrap_or(terms.now).whole_seconds(),
         subject: terms

@@ -8,7 +8,7 @@ use super::checks::{check_consistency, compare, count_problems};
 use super::parse::{self, ParseError, Parsed};
 use super::section::{Check, Checks, Counters, Identity, Section};
 use super::terms::check_times;
-use super::tree::{self, below, digest_of, path_within, problem_findings, shown};
+use super::tree::{self, below, path_within, problem_findings, shown};
 use super::{Manifest, RootRelation, Sealed};
 use crate::base::files;
 use crate::base::relpath::RelPath;
@@ -306,7 +306,7 @@ impl Verification {
         findings.extend(problem_findings(&taken.problems, &root));
         let differences = compare(&expected, &taken, (&root, counters));
         // Where something differs, not all of it was read.
-        let sha256 = differences.is_empty().then(|| digest_of(&taken.inventory));
+        let sha256 = differences.is_empty().then(|| taken.inventory.digest());
         self.resources.push(Resource {
             path: root,
             access: "read",

@@ -149,6 +149,39 @@ codes! {
     AUDIT_REFUSED = "audit.refused", High, Verdict::Error,
         "The audit log cannot be written, and the policy is strict, so that nothing was done",
         "name a writable place with `--state-dir`";
+    SNAPSHOT_UNSUPPORTED = "snapshot.unsupported", High, Verdict::Error,
+        "A socket, a device or another file system cannot be put into a snapshot",
+        "remove it, or leave it out with `--allow-incomplete`";
+    SNAPSHOT_INCOMPLETE = "snapshot.incomplete", Medium, Verdict::Pass,
+        "Something was left out of a snapshot, as allowed; a restore will not touch it", "";
+    SNAPSHOT_UNSEALED = "snapshot.unsealed", Low, Verdict::Pass,
+        "A snapshot written without a key shows accidents, not adversaries",
+        "keep a signing secret configured, so that snapshots are sealed";
+    SNAPSHOT_UNKNOWN_KEY = "snapshot.unknown_key", Medium, Verdict::Pass,
+        "A snapshot is sealed with a key that is not at hand, so that only its digests were checked",
+        "give that key with `--key-file`, or list it in `integrity.keys` of the policy";
+    SNAPSHOT_DAMAGED = "snapshot.damaged", Critical, Verdict::Fail,
+        "A file of the snapshot store is missing or not what was written",
+        "take a new snapshot; what the damaged one held may be in another one, see `agp rollback list`";
+    SNAPSHOT_FORGED = "snapshot.forged", Critical, Verdict::Fail,
+        "A snapshot was changed after it was sealed",
+        "keep it as evidence and restore another one";
+    SNAPSHOT_DIFFERS = "snapshot.differs", High, Verdict::Fail,
+        "A tree is not what a snapshot holds", "";
+    SNAPSHOT_UNKNOWN = "snapshot.unknown", High, Verdict::Error,
+        "There is no snapshot of that name", "`agp rollback list` shows them all";
+    RESTORE_UNVERIFIED = "restore.unverified", Critical, Verdict::Fail,
+        "What was staged is not what the snapshot holds; the live tree was not touched",
+        "stop what writes into the target's directory, and check this disk";
+    RESTORE_STUCK = "restore.stuck", Critical, Verdict::Error,
+        "An earlier restore was begun and cannot be finished",
+        "restore a snapshot anew with `agp rollback restore`";
+    RESTORE_RECOVERED = "restore.recovered", Medium, Verdict::Pass,
+        "An earlier command was killed, and what it had begun was brought to its end", "";
+    PLAYBOOK_INVALID = "playbook.invalid", High, Verdict::Error,
+        "The playbook cannot be used", "make a new one with `agp rollback`";
+    PLAYBOOK_FORGED = "playbook.forged", Critical, Verdict::Fail,
+        "The playbook was changed after it was signed", "make a new one with `agp rollback`";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

@@ -101,6 +101,8 @@ pub struct Report {
     pub body: Map<String, Value>,
     /// What was read and written, for the audit log.
     pub resources: Vec<Resource>,
+    /// More lines for people, before the headline; mostly empty.
+    pub text: String,
 }
 
 impl Report {
@@ -115,6 +117,7 @@ impl Report {
             findings,
             body: Map::new(),
             resources: Vec::new(),
+            text: String::new(),
         }
     }
 
@@ -124,6 +127,12 @@ impl Report {
         if let Ok(Value::Object(body)) = serde_json::to_value(body) {
             self.body = body;
         }
+        self
+    }
+
+    /// Adds lines for people.
+    pub fn with_text(mut self, text: String) -> Self {
+        self.text = text;
         self
     }
 
