@@ -22,6 +22,7 @@ use crate::report::{
     AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, ResourceUsage, Tool,
     Verdict, codes,
 };
+use crate::rollback::Place;
 use crate::seal::{KeyError, Keyring};
 use crate::system;
 
@@ -276,17 +277,23 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
             None
         }
     };
+    let place = Place {
+        state_dir: &state_dir,
+        keyring: keyring.as_ref().ok(),
+        progress: &progress,
+    };
+    let pending = super::rollback::finish_pending(&cli.command, conduct.changes, place);
     let context = Context {
         global: &cli.global,
         policy,
-        state_dir,
+        state_dir: state_dir.clone(),
         started_at: run.started_at,
         audit_head,
         progress: &progress,
         printer: run.printer,
         keyring,
     };
-    let mut result = match &cli.command {
+    let verb = || match &cli.command {
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
         Command::Rollback(arguments) => arguments.run(&context),
@@ -294,6 +301,10 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
     };
+    let mut result = pending.and_then(|warning| {
+        run.warnings.extend(warning);
+        verb()
+    });
     let mut head = context.audit_head.clone();
     if let Some(recorder) = recorder.as_ref().filter(|_| head.is_some()) {
         match recorder.ended(conduct.event, &run.outcome(&result)) {

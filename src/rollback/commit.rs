@@ -21,6 +21,7 @@ use crate::base::beneath::Root;
 use crate::base::files::{self, FileError};
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Details};
+use crate::report::{Finding, codes};
 
 /// The name of the `n`th entry that goes, within the staged tree.
 const REMOVED: &str = ".agp-removed-";
@@ -59,6 +60,20 @@ pub enum Recovered {
     Abandoned,
     /// The restore was brought to its end.
     Finished,
+}
+
+impl Recovered {
+    /// What there is to say of it; nothing where there was nothing.
+    pub fn finding(self) -> Option<Finding> {
+        let text = match self {
+            Self::Nothing => return None,
+            Self::Abandoned => {
+                "a restore was killed before it changed anything; what it had staged is removed"
+            }
+            Self::Finished => "a restore was killed on its way and is finished now",
+        };
+        Some(Finding::new(&codes::RESTORE_RECOVERED, text))
+    }
 }
 
 /// Brings what a killed restore left to its end, or undoes it where nothing live had changed.

@@ -45,7 +45,7 @@ pub(super) enum Phase {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
-    /// Names the restore; sorts by age.
+    /// The number of the restore, six digits, from 1.
     pub(super) id: String,
     /// The snapshot that was restored; `None` where trees only went.
     pub(super) snapshot: Option<String>,
@@ -178,6 +178,14 @@ impl Intent {
         let path = Self::path(store);
         remove_if_there(&path).map_err(FileError::at("remove", &path))?;
         files::sync_directory(&store.path).map_err(FileError::at("sync", &store.path))?;
+        Ok(())
+    }
+
+    /// Puts one that cannot be finished where nobody acts on it.
+    pub(super) fn set_aside(store: &Store<'_>) -> Result<(), RollbackError> {
+        let path = Self::path(store);
+        let place = store.path.join("runs").join("stuck.json");
+        std::fs::rename(&path, place).map_err(FileError::at("move", &path))?;
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub use error::RollbackError;
 pub use plan::{Aspect, Changes, Difference};
 pub use query::{Checked, Compared, Listed, Pruned};
 pub use restore::{Drilled, Preview, Request as RestoreRequest, Restored, RestoredTarget};
-pub use save::{Request as SaveRequest, Saved};
+pub use save::{Request as SaveRequest, Saved, shown};
 pub use snapshot::{Reason, Seal, Snapshot, Target};
 pub use store::{Mark, Marks, Place};
 
@@ -48,8 +48,24 @@ pub fn save(place: Place<'_>, request: &SaveRequest<'_>) -> Result<Saved, Rollba
 /// except where the error is [`RollbackError::Stuck`].
 pub fn restore(place: Place<'_>, request: &RestoreRequest<'_>) -> Result<Restored, RollbackError> {
     let store = Store::open(place, Access::Write)?;
-    commit::recover(&store)?;
-    restore::restore(&store, request)
+    let recovered = recover_or_replace(&store)?;
+    let mut restored = restore::restore(&store, request)?;
+    restored.findings.extend(recovered);
+    Ok(restored)
+}
+
+/// Brings a killed restore to its end. One that cannot be finished is given up: a restore is the
+/// way out of it.
+fn recover_or_replace(store: &Store<'_>) -> Result<Option<Finding>, RollbackError> {
+    match commit::recover(store) {
+        Ok(recovered) => Ok(recovered.finding()),
+        Err(RollbackError::Stuck(reason)) => {
+            intent::Intent::set_aside(store)?;
+            let text = format!("an earlier restore was given up: {reason}");
+            Ok(Some(Finding::new(&codes::RESTORE_RECOVERED, text)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Says what a restore would change.
@@ -83,7 +99,7 @@ pub fn recover(place: Place<'_>) -> Result<Recovered, RollbackError> {
 /// As [`restore`]; also where nothing was restored.
 pub fn undo(place: Place<'_>, request: &RestoreRequest<'_>) -> Result<Restored, RollbackError> {
     let store = Store::open(place, Access::Write)?;
-    commit::recover(&store)?;
+    let recovered = recover_or_replace(&store)?;
     let record = restore::last_record(&store)?;
     let created: Vec<_> = record
         .created
@@ -95,7 +111,9 @@ pub fn undo(place: Place<'_>, request: &RestoreRequest<'_>) -> Result<Restored, 
         absent: &created,
         ..request.clone()
     };
-    restore::restore(&store, &request)
+    let mut restored = restore::restore(&store, &request)?;
+    restored.findings.extend(recovered);
+    Ok(restored)
 }
 
 /// All snapshots, the oldest first; none where there is no store.

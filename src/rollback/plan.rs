@@ -58,7 +58,11 @@ impl Aspect {
 
 /// Compares two trees in every respect that a snapshot keeps, sorted by path. `passed_over` are
 /// paths that nothing is known of.
-pub(super) fn differences(expected: &Target, found: &Target, passed_over: &[RelPath]) -> Vec<Difference> {
+pub(super) fn differences(
+    expected: &Target,
+    found: &Target,
+    passed_over: &[RelPath],
+) -> Vec<Difference> {
     let mut all = Vec::new();
     let aspects = metadata(&expected.root, &found.root);
     if !aspects.is_empty() {

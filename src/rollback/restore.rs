@@ -145,7 +145,7 @@ pub(super) fn restore(store: &Store<'_>, request: &Request<'_>) -> Result<Restor
         binding: Binding::of(store)?,
         phase: Phase::Staging,
         record: Record {
-            id: save::new_id(request.now),
+            id: next_record(store)?,
             snapshot: request.snapshot.map(|_| snapshot.id.clone()),
             before: before.clone(),
             created: created(&jobs),
@@ -214,16 +214,19 @@ fn before(
     snapshot: &Snapshot,
 ) -> Result<Option<save::Saved>, RollbackError> {
     let mut there = Vec::new();
-    let targets = snapshot.targets.iter().map(|target| &target.path);
-    for path in targets.chain(request.absent) {
+    let targets = snapshot.targets.iter();
+    let targets = targets.map(|target| (target.name.clone(), target.path.clone()));
+    let absent = request.absent.iter();
+    let absent = absent.map(|path| (save::shown(path), path.clone()));
+    for (name, path) in targets.chain(absent) {
         match path.symlink_metadata() {
-            Ok(meta) if meta.is_dir() => there.push(path.clone()),
+            Ok(meta) if meta.is_dir() => there.push((name, path)),
             Ok(_) => {
                 let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
-                return Err(at("replace", path.to_string_lossy())(source));
+                return Err(at("replace", name)(source));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(at("open", path.to_string_lossy())(error)),
+            Err(error) => return Err(at("open", name)(error)),
         }
     }
     if there.is_empty() {
@@ -531,22 +534,35 @@ fn report(targets: Vec<Staged>, intent: &Intent) -> Vec<RestoredTarget> {
         .collect()
 }
 
-/// What `undo` would restore: the newest restore, taken back.
-pub(super) fn last_record(store: &Store<'_>) -> Result<Record, RollbackError> {
+/// The number of the newest restore.
+fn newest_record(store: &Store<'_>) -> Result<Option<u64>, RollbackError> {
     let folder = store.path.join("runs");
-    let mut newest: Option<String> = None;
+    let mut newest = None;
     for entry in fs::read_dir(&folder).map_err(FileError::at("list", &folder))? {
         let name = entry.map_err(FileError::at("list", &folder))?.file_name();
-        if let Some(name) = name.to_str().filter(|name| name.starts_with("restore-")) {
-            newest = newest.max(Some(name.to_owned()));
-        }
+        let number = name.to_str().and_then(|name| name.strip_prefix("restore-"));
+        let number = number.and_then(|name| name.strip_suffix(".json")?.parse().ok());
+        newest = newest.max(number);
     }
-    let Some(name) = newest else {
+    Ok(newest)
+}
+
+fn next_record(store: &Store<'_>) -> Result<String, RollbackError> {
+    let newest = newest_record(store)?.unwrap_or(0);
+    Ok(format!("{:06}", newest + 1))
+}
+
+/// What `undo` would restore: the newest restore, taken back.
+pub(super) fn last_record(store: &Store<'_>) -> Result<Record, RollbackError> {
+    let Some(number) = newest_record(store)? else {
         return Err(RollbackError::Usage(
             "nothing was restored, so nothing can be undone".into(),
         ));
     };
-    let path = folder.join(name);
+    let path = store
+        .path
+        .join("runs")
+        .join(format!("restore-{number:06}.json"));
     let bytes = files::read_bounded(&path, 1 << 20)?;
     serde_json::from_slice(&bytes).map_err(|error| RollbackError::Damaged {
         path: path.to_string_lossy().into_owned(),

@@ -8,7 +8,6 @@ use super::store::Store;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::relpath::RelPath;
-use crate::base::units;
 use crate::inventory::{
     self, Cache, Detailed, Details, Entry, Globs, Inventory, Kind, ProblemKind, Special,
 };
@@ -22,8 +21,8 @@ const CACHE_TYPE: &str = "application/vnd.agp.snapshot-cache.v1";
 /// Which trees, and how.
 #[derive(Clone)]
 pub struct Request<'a> {
-    /// The trees, none inside another; not empty.
-    pub targets: &'a [PathBuf],
+    /// What the trees are called, and where they are; none inside another, not empty.
+    pub targets: &'a [(String, PathBuf)],
     /// What to call the snapshot.
     pub label: Option<String>,
     /// Why it is taken.
@@ -156,19 +155,20 @@ fn cache_mac(secret: Option<&Secret>, bytes: &[u8]) -> [u8; 32] {
 
 pub(super) fn new_id(now: Timestamp) -> String {
     let mut random = [0; 3];
-    // Without randomness two snapshots of one second would meet, and the later be refused.
+    // Without randomness two snapshots of one millisecond would meet.
     let _ = getrandom::fill(&mut random);
-    let time: String = now
-        .to_seconds_string()
+    let seconds = now.to_seconds_string();
+    let time: String = seconds
         .chars()
-        .filter(|c| !matches!(c, '-' | ':'))
+        .filter(|c| c.is_ascii_digit() || *c == 'T')
         .collect();
-    format!("{time}-{}", hex::encode(random))
+    let millis = now.unix_millis().rem_euclid(1000);
+    format!("{time}{millis:03}Z-{}", hex::encode(random))
 }
 
 /// The targets' names and where they really are; refuses what cannot be snapshot together.
-pub(super) fn resolve(
-    targets: &[PathBuf],
+fn resolve(
+    targets: &[(String, PathBuf)],
     store: &Store<'_>,
 ) -> Result<Vec<(String, PathBuf)>, RollbackError> {
     let mut resolved: Vec<(String, PathBuf)> = Vec::new();
@@ -176,8 +176,8 @@ pub(super) fn resolve(
     let state = state_dir
         .canonicalize()
         .map_err(at("open", state_dir.to_string_lossy()))?;
-    for target in targets {
-        let name = shown(target);
+    for (name, target) in targets {
+        let name = name.clone();
         let path = target.canonicalize().map_err(at("open", &*name))?;
         if !path.is_dir() {
             let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
@@ -208,8 +208,8 @@ pub(super) fn within(root: &Path, path: &Path) -> Option<RelPath> {
     RelPath::parse(path.strip_prefix(root).ok()?.as_os_str().as_bytes()).ok()
 }
 
-/// A path as one would type it, without a leading `./`.
-pub(super) fn shown(path: &Path) -> String {
+/// A path as one would type it, without a leading `./`: what a target is called.
+pub fn shown(path: &Path) -> String {
     let path = path.strip_prefix(".").unwrap_or(path);
     match path.to_string_lossy().trim_end_matches('/') {
         "" if path.has_root() => "/".to_owned(),
@@ -283,16 +283,4 @@ pub(super) fn target(
         exempt,
     };
     (target, refused)
-}
-
-/// `3 files, 1.0 KiB`.
-pub(super) fn size_of(snapshot: &Snapshot) -> String {
-    let totals = snapshot
-        .targets
-        .iter()
-        .map(|target| target.inventory.totals());
-    let (files, bytes) = totals.fold((0, 0), |(files, bytes), totals| {
-        (files + totals.files, bytes + totals.size_bytes)
-    });
-    format!("{}, {}", units::count(files, "file"), units::bytes(bytes))
 }

@@ -48,7 +48,7 @@ pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Fail
 }
 
 /// What kept a rollback command from its end.
-pub(in crate::cli) fn failure(error: RollbackError) -> Failure {
+pub(super) fn failure(error: RollbackError) -> Failure {
     let told = |code, error: RollbackError| {
         let text = format!("{:#}", anyhow::Error::from(error));
         Failure::of(Kind::Input, Finding::new(code, text))
@@ -108,10 +108,14 @@ fn snapshot(
     arguments: &SnapshotArgs,
     (context, place): (&Context<'_>, Place<'_>),
 ) -> Result<Report, Failure> {
+    let named = arguments.target_dirs.iter();
+    let named: Vec<_> = named
+        .map(|path| (rollback::shown(path), path.clone()))
+        .collect();
     let saved = rollback::save(
         place,
         &SaveRequest {
-            targets: &arguments.target_dirs,
+            targets: &named,
             label: arguments.label.clone(),
             reason: Reason::Asked,
             paranoid: arguments.paranoid,

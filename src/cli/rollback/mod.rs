@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::KeyArgs;
+use super::args::{Command, KeyArgs};
 use super::failure::Failure;
 use super::spine::{Conduct, Context, Done};
+use crate::report::Finding;
+use crate::rollback::{self, Place, Recovered};
 
 pub use body::RollbackBody;
 
@@ -211,6 +213,14 @@ impl RollbackArgs {
         }
     }
 
+    /// Whether it sees itself to what a killed restore left.
+    fn finishes_pending(&self) -> bool {
+        matches!(
+            &self.action,
+            Action::Recover(_) | Action::Restore(_) | Action::Undo(_)
+        )
+    }
+
     /// The key flags.
     pub fn key(&self) -> &KeyArgs {
         match &self.action {
@@ -235,5 +245,21 @@ impl RollbackArgs {
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
         let _bar = context.show_progress();
         act::act(&self.action, context).map(Done::Report)
+    }
+}
+
+/// Brings a restore that was killed to its end before another command changes anything; gives what
+/// there is to say of it.
+pub(super) fn finish_pending(
+    command: &Command,
+    changes: bool,
+    place: Place<'_>,
+) -> Result<Option<Finding>, Failure> {
+    let itself = matches!(command, Command::Rollback(arguments) if arguments.finishes_pending());
+    match changes && !itself {
+        true => rollback::recover(place)
+            .map(Recovered::finding)
+            .map_err(act::failure),
+        false => Ok(None),
     }
 }
