@@ -42,8 +42,15 @@ pub enum Atomicity {
 
 /// Brings an intent to its end. The caller holds the store's lock.
 pub(super) fn commit(store: &Store<'_>, intent: &mut Intent) -> Result<(), RollbackError> {
+    let mut trouble = None;
     for index in 0..intent.items.len() {
-        commit_item(store, intent, index)?;
+        // One that makes trouble does not keep the others old: they belong together.
+        if let Err(error) = commit_item(store, intent, index) {
+            trouble = trouble.or(Some(error));
+        }
+    }
+    if let Some(error) = trouble {
+        return Err(error);
     }
     record(store, intent)?;
     intent.phase = Phase::Cleaning;

@@ -211,3 +211,11 @@ fn seal_findings((id, seal): (&str, Seal), keyring: Option<&Keyring>) -> Vec<Fin
     };
     vec![finding.at(format!("snapshot {id}"))]
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise"
+)]
+mod tests;

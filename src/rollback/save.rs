@@ -120,8 +120,11 @@ fn save_all(
     }
     store.save(&snapshot)?;
     for cache in caches {
-        // Without it the next snapshot reads every file, and is as good.
-        let _ = cache.save();
+        if let Err(error) = cache.save() {
+            // Without it the next snapshot reads every file, and is as good.
+            let text = format!("{error}: {}", error.source);
+            findings.push(Finding::new(&codes::CACHE_DISCARDED, text));
+        }
     }
     Ok(Saved {
         snapshot,

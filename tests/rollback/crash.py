@@ -343,21 +343,24 @@ def full(options):
                     log = folder + "/strace"
                     words = ["snapshot", "--target-dirs", "a", "b"] if verb == "snapshot" else ["restore", "first", "--yes"]
                     done = work.run("rollback", *words, code=None, around=(
-                        "strace", "-f", "-qq", "-o", log, "-e", "trace=" + call,
+                        "strace", "-f", "-y", "-qq", "-o", log, "-e", "trace=" + call,
                         "-e", "inject=%s:error=EIO:when=%d" % (call, number)))
                     with open(log) as file:
-                        if "INJECTED" not in file.read():
-                            break
+                        hit = [line for line in file if "INJECTED" in line]
+                    if not hit:
+                        break
+                    # Without its cache of digests a snapshot is slower and as good.
+                    harmless = all("/cache" in line for line in hit)
                     eio_rounds += 1
                     now = work.state()
                     # Never "ok" with a disk that refused; never torn.
                     torn = now not in (bad, before) if verb == "restore" else now != bad
-                    eio_wrong += (done.returncode == 0) or torn
+                    eio_wrong += (done.returncode == 0 and not harmless) or torn
                     work.run("rollback", "recover", code=None)
                     work.run("rollback", *words)
                     work.run("rollback", "check", "--read-data")
                     eio_wrong += verb == "restore" and work.state() != before
-                    if done.returncode == 0 or torn:
+                    if (done.returncode == 0 and not harmless) or torn:
                         print("  EIO at %s %d of %s: exit %d, torn %s" % (call, number, verb, done.returncode, torn))
     print("EIO: %d places, %d wrong" % (eio_rounds, eio_wrong), flush=True)
     return wrong or eio_wrong or refused == 0 or eio_rounds == 0
