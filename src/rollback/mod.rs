@@ -24,7 +24,7 @@ pub use plan::{Aspect, Changes, Difference};
 pub use query::{Checked, Compared, Listed, Pruned};
 pub use restore::{Drilled, Preview, Request as RestoreRequest, Restored, RestoredTarget};
 pub use save::{Request as SaveRequest, Saved, shown};
-pub use snapshot::{Reason, Seal, Snapshot, Target};
+pub use snapshot::{Reason, Seal, Snapshot, Target, schema as snapshot_schema};
 pub use store::{Mark, Marks, Place};
 
 use store::{Access, Store};

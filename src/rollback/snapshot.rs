@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -50,7 +51,7 @@ pub struct Snapshot {
 }
 
 /// Why a snapshot was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Somebody asked for it.
@@ -171,23 +172,55 @@ struct Frame<'a> {
     mac: Option<Digest>,
 }
 
+/// The whole file, as a schema can say it.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a shape, never a value")]
+struct Document<'a> {
+    /// The content; the MAC is over its bytes as they stand in the file.
+    snapshot: Body<'a>,
+    /// SHA-256 of the content's bytes.
+    sha256: Digest,
+    /// The key of the MAC; null where the snapshot was written without a key.
+    #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
+    key_id: Option<String>,
+    /// HMAC-SHA256 over the DSSE encoding of the content's bytes; null without a key.
+    mac: Option<Digest>,
+}
+
+/// The JSON Schema (draft 2020-12) of a snapshot file.
+pub fn schema() -> serde_json::Value {
+    schemars::generate::SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<Document<'_>>()
+        .to_value()
+}
+
 /// The content under the MAC, without its entries.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Body<'a> {
+    /// `1.0`.
     snapshot_version: Cow<'a, str>,
+    /// Time and six random hex digits.
     id: String,
+    /// When it was taken: milliseconds since 1970.
     created_at_milliseconds: i64,
+    /// The same for people, RFC 3339, UTC.
     created_at: String,
+    /// What the user called it.
     label: Option<String>,
+    /// Why it was taken.
     reason: Reason,
+    /// The machine that it was taken on.
     host: String,
+    /// Where the audit log stood; null where none is kept.
     audit_head: Option<Head>,
+    /// The trees.
     #[serde(borrow)]
     targets: Vec<TargetBody<'a>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Head {
     log_id: String,
@@ -195,46 +228,70 @@ struct Head {
     mac: Option<Digest>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// One tree.
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TargetBody<'a> {
+    /// As it was named.
     target: String,
+    /// Where it was, without links; a restore goes there.
     absolute_path: String,
+    /// SHA-256 over paths, kinds, modes and contents.
     root_digest: Digest,
+    /// Regular files.
     files: u64,
+    /// Bytes in them.
     bytes: u64,
+    /// Paths that could not be taken in; a restore never touches them.
     incomplete: Vec<String>,
+    /// Paths left out: the state directory.
     exempt: Vec<String>,
+    /// The tree's own directory.
     #[serde(borrow)]
     root: Line<'a>,
+    /// Every path once, in the order of the paths' bytes.
     #[serde(borrow)]
+    #[schemars(with = "BTreeMap<String, Line<'a>>")]
     entries: Lines<'a>,
 }
 
 /// One entry, or the target's own directory.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
+    /// `file`, `symlink`, `directory` or `fifo`.
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
+    /// Length of a file's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
+    /// Digest of a file's content, and its object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checksum_sha256: Option<Digest>,
+    /// Where a link points.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     symlink_target: Option<Cow<'a, str>>,
+    /// Four octal digits.
     #[serde(borrow)]
     mode: Cow<'a, str>,
+    /// Owner.
     user: u32,
+    /// Group.
     group: u32,
+    /// Time of the last change of content, Unix seconds; negative before 1970.
     modified_time: i64,
+    /// Nanoseconds of that time.
     modified_nanoseconds: u32,
+    /// Names of one file share a number, from 1 in the order of the paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hard_link: Option<u64>,
+    /// Whether fewer bytes were allocated than the file is long.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     sparse: bool,
+    /// Extended attributes and ACLs: name to value in base64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<String, String>,
+    /// `escaped` where the name or the link's target is written with `\\` and `\xhh`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     path_encoding: Option<Cow<'a, str>>,
 }

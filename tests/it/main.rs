@@ -17,5 +17,6 @@ mod harness;
 mod interrupted;
 mod keys_and_policy;
 mod outputs;
+mod rollback;
 mod sign_verify;
 mod tidy;
