@@ -15,7 +15,7 @@
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`] |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`rollback`]: snapshots, restore; [`audit`]: the log |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore; [`audit`]: the log |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example
@@ -57,6 +57,7 @@ pub mod seal;
 pub mod system;
 
 pub mod audit;
+pub mod guard;
 pub mod integrity;
 pub mod rollback;
 

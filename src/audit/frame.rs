@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::record::{LINE_BYTES_MAX, VERSION};
 use crate::base::canon;
+use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 
 /// Why a line is no record.
@@ -178,8 +179,11 @@ impl<'a> Frame<'a> {
         self.inside(LOG_ID)
     }
 
-    pub(super) fn timestamp(&self) -> &'a str {
-        self.inside(TIMESTAMP)
+    /// The instant that the record speaks of, without its fraction of a second; `None` where
+    /// there is no such day or hour.
+    pub(super) fn instant(&self) -> Option<Timestamp> {
+        let seconds = self.inside(TIMESTAMP).get(..19)?;
+        Timestamp::parse(&format!("{seconds}Z")).ok()
     }
 
     /// Which key made the MAC.

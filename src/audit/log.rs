@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::frame::Frame;
 use super::head::{Head, HeadFile, Link, Standing, standing};
 use super::record::{Entry, Outcome, Place, Record, RecordError, VERSION};
+use super::rotate::Current;
 use super::store;
 use super::tail::{self, Tail, Torn};
 use crate::base::files::{self, FileError};
@@ -42,7 +43,8 @@ pub enum AppendError {
 pub struct OpenRequest {
     /// Where it lies.
     pub directory: PathBuf,
-    /// A segment that would grow beyond this many bytes is followed by the next one.
+    /// A segment that would grow beyond this many bytes is followed by the next one, as is one
+    /// that was begun 30 days ago.
     pub segment_bytes_max: u64,
     /// How many segments are kept, the current one included (never fewer than that one);
     /// `None` keeps all.
@@ -92,8 +94,8 @@ struct Writer<'a> {
     secret: Option<&'a Secret>,
     /// Ascending; the last one is appended to. Empty before the first record.
     segments: Vec<u64>,
-    /// The size of the last segment.
-    size_bytes: u64,
+    /// The last segment.
+    current: Current,
     head: HeadFile,
     tail: Tail,
     torn: Option<Torn>,
@@ -106,9 +108,9 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn begin(log: &'a OpenRequest, secret: Option<&'a Secret>) -> Result<Self, AppendError> {
         let segments = store::segments(&log.directory)?;
-        let size_bytes = match segments.last() {
-            Some(number) => store::segment_bytes(&log.directory, *number)?,
-            None => 0,
+        let current = match segments.last() {
+            Some(number) => current(&log.directory, *number)?,
+            None => Current::default(),
         };
         let (tail, torn) = tail::find(&log.directory, &segments)?;
         let newest = match &tail {
@@ -119,7 +121,7 @@ impl<'a> Writer<'a> {
             log,
             secret,
             segments,
-            size_bytes,
+            current,
             head: store::read_head(&log.directory)?,
             tail,
             torn,
@@ -156,7 +158,7 @@ impl<'a> Writer<'a> {
         };
         store::cut_segment(&self.log.directory, torn.segment, torn.from)?;
         if self.segments.last() == Some(&torn.segment) {
-            self.size_bytes = torn.from;
+            self.current.size_bytes = torn.from;
         }
         let details = json!({
             "reason": "torn_tail", "segment": store::segment_name(torn.segment),
@@ -202,7 +204,7 @@ impl<'a> Writer<'a> {
             .last()
             .map_or(1, |last| last.saturating_add(1));
         self.segments.push(number);
-        self.size_bytes = 0;
+        self.current = Current::default();
     }
 
     /// Writes one record after the newest, and the head.
@@ -220,12 +222,13 @@ impl<'a> Writer<'a> {
             },
         };
         let line = Record::new(entry, place)?.seal(self.secret)?;
-        let grown_bytes = self.size_bytes.saturating_add(line.len() as u64);
-        let is_full = self.size_bytes > 0 && grown_bytes > self.log.segment_bytes_max;
-        if self.segments.is_empty() || is_full {
+        let (line_bytes, now) = (line.len() as u64, entry.instant());
+        let size_bytes_max = self.log.segment_bytes_max;
+        if self.segments.is_empty() || self.current.is_closed(line_bytes, now, size_bytes_max) {
             self.begin_segment();
         }
         self.append_line(&line)?;
+        self.current.begun_at.get_or_insert(now);
         let text = line.strip_suffix(b"\n").unwrap_or_default();
         let newest = Link::of(&Frame::parse(text).map_err(RecordError::from)?, &line);
         let head = newest.to_audit_head();
@@ -243,14 +246,14 @@ impl<'a> Writer<'a> {
         let written = file.write_all(line).and_then(|()| file.sync_data());
         if let Err(source) = written {
             // Best effort: what stays is a torn tail, which the next append cuts off.
-            let _ = file.set_len(self.size_bytes);
+            let _ = file.set_len(self.current.size_bytes);
             let path = store::segment_path(directory, number);
             return Err(FileError::at("append to", &path)(source).into());
         }
-        if self.size_bytes == 0 {
+        if self.current.size_bytes == 0 {
             files::sync_directory(directory).map_err(FileError::at("sync", directory))?;
         }
-        self.size_bytes += line.len() as u64;
+        self.current.size_bytes += line.len() as u64;
         Ok(())
     }
 
@@ -303,6 +306,17 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// How far a segment is. What its first record says is not checked here: an age that somebody
+/// wrote there begins a segment too early or too late, and the chain goes on all the same.
+fn current(directory: &Path, number: u64) -> Result<Current, FileError> {
+    let first_line = store::first_line(directory, number)?;
+    let first = first_line.strip_suffix(b"\n").map(Frame::parse);
+    Ok(Current {
+        size_bytes: store::segment_bytes(directory, number)?,
+        begun_at: first.and_then(|first| first.ok()?.instant()),
+    })
+}
+
 /// An entry of the log about itself, at the time and by the actor of another.
 fn own_entry(event: &str, by: &Entry, details: Value) -> Entry {
     let details = match details {
@@ -314,7 +328,7 @@ fn own_entry(event: &str, by: &Entry, details: Value) -> Entry {
         outcome: Outcome::Success,
         exit_code: None,
         started_at: by.started_at,
-        ended_at: Some(by.ended_at.unwrap_or(by.started_at)),
+        ended_at: Some(by.instant()),
         actor: by.actor.clone(),
         resources: Vec::new(),
         policy: Vec::new(),

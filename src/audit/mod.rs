@@ -9,6 +9,7 @@ mod frame;
 mod head;
 mod log;
 mod record;
+mod rotate;
 mod show;
 mod store;
 mod tail;

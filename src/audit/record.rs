@@ -47,6 +47,13 @@ pub struct Entry {
     pub details: Map<String, Value>,
 }
 
+impl Entry {
+    /// The instant the record speaks of.
+    pub(super) fn instant(&self) -> Timestamp {
+        self.ended_at.unwrap_or(self.started_at)
+    }
+}
+
 /// How something went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -209,7 +216,7 @@ impl Record {
             resources: entry.resources.iter().map(resource).collect(),
             sequence: place.sequence,
             started_at: entry.started_at.to_string(),
-            timestamp: entry.ended_at.unwrap_or(entry.started_at).to_string(),
+            timestamp: entry.instant().to_string(),
             version: VERSION.to_owned(),
         })
     }

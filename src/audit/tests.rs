@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::head::{Head, HeadFile, Link};
+use super::log::PRUNED;
 use super::record::Place;
 use super::*;
 use crate::base::canon;
@@ -884,6 +885,44 @@ fn the_chain_goes_on_over_segments_and_pruning_is_itself_a_record() {
         let name = store::segment_name(segments[1]);
         assert!(found(directory).contains(&format!("audit.tampered {name}:1")));
     }
+}
+
+#[test]
+fn a_segment_begun_a_month_ago_is_closed_by_the_next_record() {
+    let folder = folder();
+    let directory = folder.path();
+    let (log, day) = (log_of(directory, 1 << 26, Some(2)), 86_400);
+    let append_on = |days: i64, seconds: i64| {
+        let mut entry = entry("guard.evaluate");
+        entry.started_at = entry.started_at.plus_seconds(days * day + seconds);
+        entry.ended_at = Some(entry.started_at.plus_seconds(1));
+        log.append(&entry, Some(&ours())).unwrap();
+        store::segments(directory).unwrap()
+    };
+    for (days, seconds, segments) in [
+        (0, 0, &[1][..]),
+        // A clock that was set back closes nothing.
+        (-40, 0, &[1]),
+        (30, 0, &[1]),
+        (30, 1, &[1, 2]),
+        // The age is that of the second segment from here on.
+        (59, 0, &[1, 2]),
+        (60, 2, &[2, 3]),
+    ] {
+        assert_eq!(
+            append_on(days, seconds),
+            segments,
+            "{days} days, {seconds} s"
+        );
+    }
+    assert_eq!(found(directory), [""; 0]);
+    let events: Vec<_> = records(directory).into_iter().map(|r| r.event).collect();
+    assert_eq!(events.last().unwrap(), PRUNED);
+    // Where the first line is no record, its segment has no age.
+    let third = fs::read_to_string(store::segment_path(directory, 3)).unwrap();
+    let (_, rest) = third.split_once('\n').unwrap();
+    fs::write(store::segment_path(directory, 3), format!("{{}}\n{rest}")).unwrap();
+    assert_eq!(append_on(900, 0), [2, 3]);
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl<'a> Check<'a> {
         };
         let key = &mut self.keys[index];
         key.records += 1;
-        key.outside_period += u64::from(!key.covers(record.timestamp()));
+        key.outside_period += u64::from(!key.covers(record));
         let secret = key.secret.as_ref().ok()?;
         let matches = mac_of(secret, record).matches(mac);
         (!matches).then(|| {
@@ -511,13 +511,12 @@ impl KeyUse {
         }
     }
 
-    /// Whether the key's period covers a record's time, `2026-11-23T14:06:00.123Z`.
-    fn covers(&self, timestamp: &str) -> bool {
+    /// Whether the key's period covers a record's time.
+    fn covers(&self, record: &Frame<'_>) -> bool {
         let Some((not_before, not_after)) = self.period else {
             return true;
         };
-        let seconds = timestamp.get(..19).unwrap_or_default();
-        let Ok(instant) = Timestamp::parse(&format!("{seconds}Z")) else {
+        let Some(instant) = record.instant() else {
             return false;
         };
         not_before.is_none_or(|from| from <= instant) && not_after.is_none_or(|to| instant <= to)

@@ -5,5 +5,7 @@ pub mod canon;
 pub mod clock;
 pub mod digest;
 pub mod files;
+pub mod naming;
 pub mod relpath;
+pub mod severity;
 pub mod units;

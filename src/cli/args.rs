@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, rollback, sign, tool, verify};
+use super::{audit, guard, rollback, sign, tool, verify};
 
 /// Govern a tree of assets: seal it, prove it intact, and know what happened to it
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub enum Command {
     Sign(sign::SignArgs),
     /// Prove a tree intact against its signed manifest
     Verify(verify::VerifyArgs),
+    /// Find secrets, suspicious files, unauthorized operations and configuration violations
+    Guard(guard::GuardArgs),
     /// Take snapshots of trees, put them back all or nothing, and undo that
     Rollback(rollback::RollbackArgs),
     /// Verify, show and export the audit log

@@ -10,6 +10,7 @@ use super::failure::{Failure, Kind};
 use super::spine::{Conduct, Context, Done};
 use crate::audit::{self, ExpectedHead, Format, ShowRequest, VerifyRequest};
 use crate::base::clock::Timestamp;
+use crate::base::naming;
 use crate::integrity;
 
 /// Verify, show and export the audit log
@@ -150,7 +151,7 @@ impl VerifyArgs {
         for manifest in &self.manifest {
             let sealed = integrity::read_authentic(manifest, keyring)
                 .map_err(|finding| Failure::of(Kind::Input, finding))?;
-            let origin = format!("`{}`", integrity::shown(manifest));
+            let origin = format!("`{}`", naming::shown(manifest));
             match &sealed.manifest.audit_head {
                 Some(head) => heads.push((origin, ExpectedHead::from(head))),
                 None => context.note(&format!("{origin} holds no audit head")),

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod env;
 pub mod exit;
 pub mod failure;
+pub mod guard;
 mod keys;
 mod record;
 pub mod reference;
@@ -62,7 +63,8 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         None => (String::new(), matches),
     };
     let action = matches.subcommand_name();
-    let reports = verb == "verify" || (verb == "audit" && action == Some("verify"));
+    let reports =
+        verb == "verify" || verb == "guard" || (verb == "audit" && action == Some("verify"));
     let mut global = Global::from_arg_matches(&matches).unwrap_or_default();
     // The parser stops at what it does not know, so what stands behind that is looked for here.
     global.json |= arguments.iter().any(|word| word == "--json")

@@ -92,7 +92,7 @@ impl Recorder {
         let violations: Vec<Finding> = outcome
             .findings
             .iter()
-            .filter(|finding| finding.code.verdict != Verdict::Pass)
+            .filter(|finding| finding.verdict != Verdict::Pass)
             .cloned()
             .collect();
         let mut details = self.details();

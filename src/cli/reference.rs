@@ -6,7 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::rollback::RollbackBody;
-use super::{env, exit, sign, verify};
+use super::{env, exit, guard, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, integrity, policy, rollback};
 
@@ -23,6 +23,8 @@ pub enum Schema {
     ReportSign,
     /// The report of `agp verify`
     ReportVerify,
+    /// The report of `agp guard`
+    ReportGuard,
     /// The report of `agp rollback`
     ReportRollback,
     /// The report of `agp audit verify`
@@ -38,6 +40,7 @@ impl Schema {
             Self::Snapshot => rollback::snapshot_schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
+            Self::ReportGuard => envelope::<guard::GuardBody>(),
             Self::ReportRollback => envelope::<RollbackBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
         }

@@ -143,7 +143,7 @@ impl Printer {
 
     fn report_text(&self, report: &Report) -> String {
         let mut text = String::new();
-        let failing = |finding: &&Finding| finding.code.verdict != Verdict::Pass;
+        let failing = |finding: &&Finding| finding.verdict != Verdict::Pass;
         let shown: Vec<&Finding> = match self.quiet {
             true => report.findings.iter().filter(failing).collect(),
             false => report.findings.iter().collect(),
@@ -192,7 +192,7 @@ impl Printer {
 
 /// `path:line:column: level: message [code]`, one line whatever stands in names.
 fn finding_line(finding: &Finding) -> String {
-    let (style, level) = match finding.code.verdict {
+    let (style, level) = match finding.verdict {
         Verdict::Pass => (WARNING, "warning"),
         Verdict::Fail | Verdict::Regression | Verdict::Violation | Verdict::Error => {
             (ERROR, "error")

@@ -11,10 +11,11 @@ use super::failure::{Failure, Kind};
 use super::spine::{Context, Done};
 use super::{env, spine};
 use crate::base::clock::Timestamp;
+use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::base::units;
+use crate::integrity::Summary;
 use crate::integrity::sign::{self, Request, SignError, Signed, Terms};
-use crate::integrity::{self, Summary};
 use crate::report::{Finding, Report, codes};
 use crate::seal::Keyring;
 
@@ -186,7 +187,7 @@ impl SignArgs {
     ) -> Result<Signed, Failure> {
         let policy = &context.policy.policy.integrity;
         let mut exempt = self.exempt.clone();
-        exempt.extend(integrity::path_within(root, &context.state_dir));
+        exempt.extend(naming::path_within(root, &context.state_dir));
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
@@ -253,8 +254,8 @@ fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
         summary.files += manifest.summary.file_count;
         summary.size_bytes += manifest.summary.total_size_bytes;
         manifests.push(SignedManifest {
-            manifest: output.as_deref().map_or("-".into(), integrity::shown),
-            root: integrity::shown(root),
+            manifest: output.as_deref().map_or("-".into(), naming::shown),
+            root: naming::shown(root),
             subject: manifest.subject.clone(),
             sequence: manifest.sequence,
             key_id: signature.key_id.to_string(),

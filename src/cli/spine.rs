@@ -16,6 +16,7 @@ use super::sign::MANIFEST_NAME;
 use super::{env, exit, keys};
 use crate::base::clock::{self, Timestamp};
 use crate::base::files;
+use crate::base::naming;
 use crate::inventory::Progress;
 use crate::policy::{self, LoadError, LoadRequest, Loaded, Problem, Source};
 use crate::report::{
@@ -185,6 +186,12 @@ pub(super) fn run(cli: &Cli) -> u8 {
             changes: false,
             reports_to_output: true,
         },
+        Command::Guard(_) => Conduct {
+            name: "guard",
+            event: "guard.evaluate",
+            changes: false,
+            reports_to_output: true,
+        },
         Command::Rollback(rollback) => rollback.conduct(),
         Command::Audit(audit) => audit.conduct(),
     };
@@ -224,12 +231,12 @@ fn replaces_what_it_reads(cli: &Cli) -> bool {
         Command::Verify(arguments) => match &arguments.all {
             Some(directory) => {
                 return output.file_name().is_some_and(|name| name == MANIFEST_NAME)
-                    && crate::integrity::path_within(directory, output).is_some();
+                    && naming::path_within(directory, output).is_some();
             }
             None => &arguments.manifest[..],
         },
         Command::Audit(arguments) => arguments.manifests(),
-        Command::Sign(_) | Command::Rollback(_) | Command::Tool(_) => &[],
+        Command::Sign(_) | Command::Guard(_) | Command::Rollback(_) | Command::Tool(_) => &[],
     };
     real(output).is_some_and(|output| {
         manifests
@@ -263,19 +270,9 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     }
     let recorder = recorder.map(|recorder| recorder.sealed_with(secret, &run.id, run.started_at));
     let strict = policy.policy.policy_guard.enforcement_level == policy::EnforcementLevel::Strict;
-    let audit_head = match recorder
-        .as_ref()
-        .map(|recorder| recorder.begun(conduct.event))
-    {
-        None => None,
-        Some(Ok(head)) => Some(head),
-        Some(Err(error)) if strict => {
-            return run.end(Err(Failure::new(Kind::Audit, error)), None);
-        }
-        Some(Err(error)) => {
-            run.warnings.push(unrecorded(error));
-            None
-        }
+    let audit_head = match begin(&mut run, recorder.as_ref(), (conduct, strict)) {
+        Ok(head) => head,
+        Err(failure) => return run.end(Err(failure), None),
     };
     let place = Place {
         state_dir: &state_dir,
@@ -296,6 +293,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     let verb = || match &cli.command {
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
+        Command::Guard(arguments) => arguments.run(&context),
         Command::Rollback(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
@@ -316,6 +314,23 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     run.end(result, head)
 }
 
+/// Records that the command begins; gives where the log then stands.
+fn begin(
+    run: &mut Run<'_>,
+    recorder: Option<&Recorder>,
+    (conduct, strict): (&Conduct, bool),
+) -> Result<Option<AuditHead>, Failure> {
+    match recorder.map(|recorder| recorder.begun(conduct.event)) {
+        None => Ok(None),
+        Some(Ok(head)) => Ok(Some(head)),
+        Some(Err(error)) if strict => Err(Failure::new(Kind::Audit, error)),
+        Some(Err(error)) => {
+            run.warnings.push(unrecorded(error));
+            Ok(None)
+        }
+    }
+}
+
 fn unrecorded(error: anyhow::Error) -> Finding {
     Finding::new(&codes::AUDIT_UNAVAILABLE, format!("{error:#}"))
 }
@@ -329,6 +344,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
     match command {
         Command::Sign(arguments) => &arguments.key,
         Command::Verify(arguments) => &arguments.key,
+        Command::Guard(arguments) => &arguments.key,
         Command::Rollback(arguments) => arguments.key(),
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Tool(_) => &NONE,
@@ -410,7 +426,7 @@ fn recorder(
     {
         // The state directory would make an intact tree look changed. A policy that merely lies
         // there cannot insist; one that was named can.
-        let manifest = crate::integrity::shown(&manifest);
+        let manifest = naming::shown(&manifest);
         return match policy.source {
             Source::Named(_) => Err(Failure::because(
                 Kind::Audit,

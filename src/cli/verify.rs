@@ -10,6 +10,7 @@ use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
+use crate::base::naming;
 use crate::base::units;
 use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
 use crate::integrity::{self, Checks, Counters, Section, SequenceState};
@@ -184,8 +185,7 @@ fn find_manifests(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     if found.is_empty() {
         let text = format!("no `{MANIFEST_NAME}` below the directory");
-        let finding =
-            Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(integrity::shown(directory));
+        let finding = Finding::new(&codes::MANIFEST_NOT_FOUND, text).at(naming::shown(directory));
         return Err(Failure::of(Kind::Input, finding));
     }
     Ok(found)

@@ -18,5 +18,4 @@ pub use parse::ParseError;
 pub use schema::schema;
 pub use section::{Check, Checks, Counters, Identity, Section};
 pub use state::{SequenceState, StateError};
-pub use tree::{path_within, shown};
 pub use verify::{is_disturbed, read_authentic};

@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::tree::{self, below, path_within, problem_findings, shown};
+use super::tree::{self, problem_findings};
 use super::verify::{self, read_authentic, weakness};
 use super::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
+use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::{self, RelPath};
 use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError};
 use crate::report::{AuditHead, Finding, Resource, codes};

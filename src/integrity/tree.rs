@@ -1,10 +1,8 @@
-//! What signing and verifying share: taking a tree's inventory, with or without the cache, and
-//! naming what is in it as a user would type it.
+//! What signing and verifying share: taking a tree's inventory, with or without the cache.
 
 use std::path::Path;
 
-use crate::base::files;
-use crate::base::relpath::RelPath;
+use crate::base::naming::{below, shown};
 use crate::base::units;
 use crate::inventory::{self, Cache, ProblemKind, TakeError, Taken};
 use crate::report::{Finding, codes};
@@ -44,36 +42,6 @@ pub(super) fn take(
             .push(Finding::new(&codes::CACHE_MISMATCH, text).at(below(&shown(request.root), path)));
     }
     Ok((taken, findings))
-}
-
-/// The path of a file below a root, by what both really are; `None` where it lies elsewhere.
-pub fn path_within(root: &Path, file: &Path) -> Option<RelPath> {
-    use std::os::unix::ffi::OsStrExt;
-    let directory = files::parent_of(file).canonicalize().ok()?;
-    let path = directory.join(file.file_name()?);
-    let below = path
-        .strip_prefix(root.canonicalize().ok()?)
-        .ok()?
-        .to_owned();
-    RelPath::parse(below.as_os_str().as_bytes()).ok()
-}
-
-/// A path as one would type it, without a leading `./`.
-pub fn shown(path: &Path) -> String {
-    let path = path.strip_prefix(".").unwrap_or(path);
-    match path.to_string_lossy().into_owned() {
-        shown if shown.is_empty() => ".".to_owned(),
-        shown => shown,
-    }
-}
-
-/// An entry's path as one would type it.
-pub(super) fn below(root: &str, path: &RelPath) -> String {
-    match root {
-        "." => path.to_string(),
-        "/" => format!("/{path}"),
-        _ => format!("{root}/{path}"),
-    }
 }
 
 /// What the walk could not take in, as findings.

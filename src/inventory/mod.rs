@@ -329,6 +329,20 @@ impl Symlink {
 }
 
 impl Kind {
+    /// What the system says an entry is.
+    pub fn of(kind: std::fs::FileType) -> Self {
+        use std::os::unix::fs::FileTypeExt;
+        match kind {
+            _ if kind.is_file() => Self::File,
+            _ if kind.is_dir() => Self::Directory,
+            _ if kind.is_symlink() => Self::Symlink,
+            _ if kind.is_fifo() => Self::Special(Special::Fifo),
+            _ if kind.is_socket() => Self::Special(Special::Socket),
+            _ if kind.is_block_device() => Self::Special(Special::BlockDevice),
+            _ => Self::Special(Special::CharacterDevice),
+        }
+    }
+
     /// The kind's name: `file`, `symlink`, `directory`, `fifo`, `socket`, `block device`,
     /// `character device`.
     pub fn name(self) -> &'static str {

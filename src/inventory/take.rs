@@ -271,8 +271,10 @@ fn gather(source: &Source<'_>, (found, tally): (Gathered, Tally), gathered: &Mut
 fn finish(
     (request, source): (&Request<'_>, &Source<'_>),
     walked: Walked,
-    gathered: Gathered,
+    mut gathered: Gathered,
 ) -> Found {
+    gathered.problems.extend(walked.problems);
+    let (root, doubtful) = enter(source, walked.folders, &mut gathered);
     let Gathered {
         mut entries,
         mut problems,
@@ -282,41 +284,6 @@ fn finish(
         not_kept,
         ..
     } = gathered;
-    let mut root = Details::default();
-    problems.extend(walked.problems);
-    let states: Vec<_> = walked
-        .folders
-        .par_iter()
-        .map(|folder| folder.stat(source.root))
-        .collect();
-    let mut doubtful = Vec::new();
-    for (folder, state) in walked.folders.into_iter().zip(states) {
-        match state {
-            Ok(stat) => {
-                let mode = mode_of(&stat);
-                let detail = match folder_details((&folder, source), &stat) {
-                    Ok(detail) => detail,
-                    Err(problem) => {
-                        problems.push(problem);
-                        Details::of(&stat, Box::default())
-                    }
-                };
-                match &folder.path {
-                    Some(path) => {
-                        entries.push((path.clone(), Entry::Directory { mode }));
-                        if source.wanted.details() {
-                            details.push((path.clone(), detail));
-                        }
-                    }
-                    None => root = detail,
-                }
-                if folder.stamp != Stamp::of(&stat) || !folder.stamp.is_settled(source.started) {
-                    doubtful.push(folder);
-                }
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
     // A name that a changing directory gave twice counts once.
     entries.par_sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     entries.dedup_by(|(a, _), (b, _)| a == b);
@@ -345,6 +312,49 @@ fn finish(
         details: details.into_iter().map(|(_, details)| details).collect(),
         not_kept,
     }
+}
+
+/// Takes the directories in; gives the root's own details, and those that must be listed again.
+fn enter(
+    source: &Source<'_>,
+    folders: Vec<Folder>,
+    gathered: &mut Gathered,
+) -> (Details, Vec<Folder>) {
+    let look = |folder: &Folder| {
+        let stat = folder.stat(source.root)?;
+        let details = folder_details((folder, source), &stat);
+        Ok((stat, details))
+    };
+    let states: Vec<_> = folders.par_iter().map(look).collect();
+    let (mut root, mut doubtful) = (Details::default(), Vec::new());
+    for (folder, state) in folders.into_iter().zip(states) {
+        let (stat, details) = match state {
+            Ok(state) => state,
+            Err(problem) => {
+                gathered.problems.push(problem);
+                continue;
+            }
+        };
+        let details = details.unwrap_or_else(|problem| {
+            gathered.problems.push(problem);
+            Details::of(&stat, Box::default())
+        });
+        match &folder.path {
+            Some(path) => {
+                let mode = mode_of(&stat);
+                let entry = Entry::Directory { mode };
+                gathered.entries.push((path.clone(), entry));
+                if source.wanted.details() {
+                    gathered.details.push((path.clone(), details));
+                }
+            }
+            None => root = details,
+        }
+        if folder.stamp != Stamp::of(&stat) || !folder.stamp.is_settled(source.started) {
+            doubtful.push(folder);
+        }
+    }
+    (root, doubtful)
 }
 
 /// Details of a directory, where they are wanted.

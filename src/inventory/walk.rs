@@ -7,13 +7,12 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{FileType, Stat};
 
 use super::read::Stamp;
-use super::{Entry, Kind, Problem, ProblemKind, Request, Special, TakeError, settle};
+use super::{Entry, Kind, Problem, ProblemKind, Request, TakeError, settle};
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
 
@@ -121,7 +120,7 @@ pub(super) fn walk(
             walked.enter(None, rustix::fs::fstat(root.as_descriptor()));
             continue;
         }
-        let kind = kind_of(entry.file_type());
+        let kind = Kind::of(entry.file_type());
         let bytes = below(request.root, entry.path());
         let path = match RelPath::parse(bytes) {
             Ok(path) if !walked.skipped.take_in(request, &path) => path,
@@ -228,18 +227,6 @@ fn unlisted(
         None => (ProblemKind::Unreadable, error.to_string()),
     };
     Problem { path, kind, reason }
-}
-
-fn kind_of(kind: std::fs::FileType) -> Kind {
-    match kind {
-        _ if kind.is_file() => Kind::File,
-        _ if kind.is_dir() => Kind::Directory,
-        _ if kind.is_symlink() => Kind::Symlink,
-        _ if kind.is_fifo() => Kind::Special(Special::Fifo),
-        _ if kind.is_socket() => Kind::Special(Special::Socket),
-        _ if kind.is_block_device() => Kind::Special(Special::BlockDevice),
-        _ => Kind::Special(Special::CharacterDevice),
-    }
 }
 
 impl Folder {

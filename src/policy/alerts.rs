@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shape;
+use crate::base::severity::Severity;
 
 /// Who hears of what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -160,22 +161,4 @@ pub enum Event {
     IntegrityFailure,
     /// A tree was rolled back, or could not be.
     Rollback,
-}
-
-/// How bad something is; ordered from mild to bad.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Worth a look some day.
-    Low,
-    /// Worth a look.
-    Medium,
-    /// Fails a strict policy.
-    High,
-    /// Fails every policy that is enforced.
-    Critical,
 }

@@ -614,10 +614,10 @@ fn shape_of<T: JsonSchema>() -> serde_json::Value {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
-    /// Size at which the log goes on in a new file, bytes.
+    /// Size at which the log goes on in a new file, bytes; after 30 days it does at any size.
     #[schemars(with = "shape::SegmentBytes")]
     pub segment_bytes_max: u64,
-    /// How many full files are kept; `null` keeps all.
+    /// How many files are kept, the current one included; `null` keeps all.
     #[schemars(with = "Option<shape::CountFromOne>")]
     pub segments_kept: Option<u64>,
 }

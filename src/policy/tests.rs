@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::found::{self, Standing};
 use super::load::load_below;
 use super::*;
+use crate::base::severity::Severity;
 
 /// The problems of a text, each as `pointer line:column message | hint`.
 fn problems(text: &str) -> Vec<String> {

@@ -2,8 +2,8 @@
 //!
 //! Codes are API from the first release: one may be added, none changes its meaning.
 
-use super::finding::Severity;
-use super::{Severity::*, Verdict};
+use super::Verdict;
+use crate::base::severity::Severity::{self, *};
 
 /// A kind of finding.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +149,18 @@ codes! {
     AUDIT_REFUSED = "audit.refused", High, Verdict::Error,
         "The audit log cannot be written, and the policy is strict, so that nothing was done",
         "name a writable place with `--state-dir`";
+    GUARD_SECRET = "guard.secret", High, Verdict::Violation,
+        "A password, key, token or other credential stands in a file",
+        "revoke it where it was issued, then read it from the environment or a secret store";
+    GUARD_SUSPICIOUS_FILE = "guard.suspicious_file", High, Verdict::Violation,
+        "A file is there that does not belong among assets", "";
+    GUARD_OPERATION = "guard.operation", High, Verdict::Violation,
+        "A script shows an operation that the policy does not allow", "";
+    GUARD_CONFIGURATION = "guard.configuration", Medium, Verdict::Violation,
+        "A setting or an asset breaks the policy", "";
+    SCAN_PARTIAL = "scan.partial", High, Verdict::Pass,
+        "Part of a file could not be looked into: it is encrypted, damaged or packed too deep",
+        "look at it by other means, or leave it out with `policy_guard.exclude`";
     SNAPSHOT_UNSUPPORTED = "snapshot.unsupported", High, Verdict::Error,
         "A socket, a device or another file system cannot be put into a snapshot",
         "remove it, or leave it out with `--allow-incomplete`";

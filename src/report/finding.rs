@@ -3,36 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::Verdict;
 use super::codes::Code;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Worth mending some day.
-    Low,
-    /// Worth mending soon.
-    Medium,
-    /// Worth mending before anything is released.
-    High,
-    /// Stop here.
-    Critical,
-}
-
-impl Severity {
-    /// The word in reports and policies.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
+use super::detail::Detail;
+use crate::base::severity::Severity;
 
 /// One finding. Ordered by path, place and code, so that reports are deterministic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -53,6 +27,12 @@ pub struct Finding {
     pub message: String,
     /// What to do about it; null where the message says it.
     pub hint: Option<String>,
+    /// What it makes of the answer: its code's, unless a policy decides.
+    #[serde(skip)]
+    pub verdict: Verdict,
+    /// What a scan knows besides; only findings of `guard` have it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<Detail>>,
 }
 
 fn code_identifier<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
@@ -72,6 +52,8 @@ impl Finding {
             column,
             message: message.into(),
             hint,
+            verdict: code.verdict,
+            detail: None,
         }
     }
 
@@ -87,13 +69,19 @@ impl Finding {
         self
     }
 
+    /// The same with what a scan knows besides.
+    pub fn with_detail(mut self, detail: Detail) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+
     /// The same with another hint than its code's.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    fn rank(&self) -> (&Option<String>, &Option<u64>, &Option<u64>, &str, &str) {
+    fn rank(&self) -> impl Ord {
         (
             &self.path,
             &self.line,

@@ -4,10 +4,12 @@
 //! Knows nothing of streams, formats for people, or exit codes as numbers of a process.
 
 pub mod codes;
+mod detail;
 mod finding;
 
 pub use codes::Code;
-pub use finding::{Finding, Severity};
+pub use detail::{Category, Confidence, Detail, State};
+pub use finding::Finding;
 
 use std::collections::BTreeMap;
 
@@ -58,7 +60,7 @@ impl Verdict {
     pub fn of(findings: &[Finding]) -> Self {
         findings
             .iter()
-            .map(|finding| finding.code.verdict)
+            .map(|finding| finding.verdict)
             .max()
             .unwrap_or(Self::Pass)
     }
@@ -220,7 +222,7 @@ pub const REPORT_VERSION: &str = "1.0";
 pub fn count_by_severity(findings: &[Finding]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
     for finding in findings {
-        *counts.entry(finding.code.severity.word()).or_default() += 1;
+        *counts.entry(finding.severity.word()).or_default() += 1;
     }
     counts
 }

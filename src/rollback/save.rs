@@ -7,6 +7,7 @@ use super::snapshot::{Reason, Snapshot, Target, number_links};
 use super::store::Store;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
+use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::inventory::{
     self, Cache, Detailed, Details, Entry, Globs, Inventory, Kind, ProblemKind, Special,
@@ -211,23 +212,18 @@ pub(super) fn within(root: &Path, path: &Path) -> Option<RelPath> {
     RelPath::parse(path.strip_prefix(root).ok()?.as_os_str().as_bytes()).ok()
 }
 
-/// A path as one would type it, without a leading `./`: what a target is called.
+/// What a target is called: its path as one would type it.
 pub fn shown(path: &Path) -> String {
-    let path = path.strip_prefix(".").unwrap_or(path);
-    match path.to_string_lossy().trim_end_matches('/') {
-        "" if path.has_root() => "/".to_owned(),
-        "" => ".".to_owned(),
-        shown => shown.to_owned(),
+    let shown = naming::shown(path);
+    match shown.trim_end_matches('/') {
+        "" => shown,
+        trimmed => trimmed.to_owned(),
     }
 }
 
-/// An entry of a target as one would type it.
+/// An entry of a target, or the target itself, as one would type it.
 pub(super) fn below(target: &str, path: Option<&RelPath>) -> String {
-    match path {
-        None => target.to_owned(),
-        Some(path) if target == "." => path.to_string(),
-        Some(path) => format!("{}/{path}", target.trim_end_matches('/')),
-    }
+    path.map_or_else(|| target.to_owned(), |path| naming::below(target, path))
 }
 
 /// Makes a target of what a walk found, and tells what it cannot hold.

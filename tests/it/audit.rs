@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::harness::{AGP, Place, Ran, codes, secret};
 
 const LOG: &str = ".agp/audit/000001.jsonl";
+const SECOND: &str = ".agp/audit/000002.jsonl";
 const HEAD: &str = ".agp/audit/head.json";
 const MANIFEST: &str = "tree/integrity_manifest.json";
 const SIGN: [&str; 4] = ["sign", "--input-dir", "tree", "--json"];
@@ -916,6 +917,61 @@ fn the_log_is_never_put_into_a_tree_that_does_not_name_it() {
     assert_eq!(verify_in_tree(&named).code, 0);
     assert!(place.at("tree/.agp/audit/head.json").exists());
     assert_eq!(verify_in_tree(&named).code, 0);
+}
+
+#[test]
+fn a_segment_begun_more_than_30_days_ago_is_followed_by_the_next() {
+    let place = Place::new();
+    place.write("policy.json", "{}");
+    // Without a key nothing is verified, and the records bear no seal that would have to be made anew.
+    let verify = [
+        "verify",
+        "--manifest",
+        MANIFEST,
+        "--key-file",
+        "none",
+        "-c",
+        "policy.json",
+    ];
+    let written_at = |time: &str| {
+        assert_eq!(place.run(verify).code, 2);
+        let mut lines: Vec<String> = lines(&place)
+            .iter()
+            .map(|line| retimed(line, time))
+            .collect();
+        rechain(&place, &mut lines);
+    };
+    let day = 86_400;
+    let before = |seconds: i64| agp::base::clock::now().plus_seconds(-seconds).to_string();
+    written_at(&before(30 * day - 600));
+    assert_eq!(place.run(verify).code, 2);
+    assert_eq!((lines(&place).len(), place.at(SECOND).exists()), (4, false));
+
+    std::fs::remove_dir_all(place.at(".agp")).unwrap();
+    written_at(&before(30 * day + 600));
+    assert_eq!(place.run(verify).code, 2);
+    assert_eq!(lines(&place).len(), 2);
+    assert_eq!(place.read(SECOND).lines().count(), 2);
+    assert_eq!(verify_log(&place, &[]), answer(0, &["audit.unsealed"]));
+    // The new segment is young, so that it is gone on in.
+    place.write("tree/a.txt", "a\n");
+    sign(&place);
+    assert_eq!(place.read(SECOND).lines().count(), 4);
+    assert_eq!(
+        verify_log(&place, &["--manifest", MANIFEST]),
+        answer(0, &[])
+    );
+}
+
+/// A record as it would have been at another time.
+fn retimed(line: &str, time: &str) -> String {
+    let mut record: Value = serde_json::from_str(line).unwrap();
+    for name in ["started_at", "ended_at", "timestamp"] {
+        if !record[name].is_null() {
+            record[name] = time.into();
+        }
+    }
+    format!("{record}\n")
 }
 
 #[test]

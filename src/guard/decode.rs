@@ -1,0 +1,535 @@
+//! Texts inside texts: runs of base64 and hexadecimal digits, wide characters among bytes, and
+//! stretches with escapes of URLs, programming languages, HTML and mail. Finds them in one pass and
+//! decodes each; knows no rule.
+
+use std::ops::Range;
+
+use super::compression::Compression;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+
+/// The shortest run of base64 digits that is decoded: fifteen bytes.
+const BASE64_CHARS_MIN: usize = 20;
+/// The shortest run of hexadecimal digits that is decoded: sixteen bytes.
+const HEX_CHARS_MIN: usize = 32;
+/// The shortest run of wide characters.
+const WIDE_CHARS_MIN: usize = 12;
+/// The shortest line of a run that goes over several lines.
+const WRAPPED_CHARS_MIN: usize = 40;
+/// How many decoded bytes decide whether the rest is worth decoding.
+const TRIAL_BYTES: usize = 12;
+/// Escapes this near belong to one stretch.
+const STRETCH_GAP_BYTES: usize = 160;
+/// How much around its escapes belongs to a stretch, within the line.
+const STRETCH_MARGIN_BYTES: usize = 160;
+/// The longest stretch: more of them follow.
+const STRETCH_BYTES_MAX: usize = 1 << 14;
+
+/// How a text is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Encoding {
+    /// RFC 4648, either alphabet, padded or not.
+    Base64,
+    /// Pairs of hexadecimal digits.
+    Hex,
+    /// Characters of two bytes, of which one is zero.
+    Wide,
+    /// `%2f`, RFC 3986.
+    Percent,
+    /// `\u0022`, `\x22`, `\/`: JSON and programming languages.
+    Backslash,
+    /// `&quot;`, `&#34;`, `&#x22;`.
+    Entity,
+    /// `=3D`, RFC 2045.
+    QuotedPrintable,
+}
+
+/// A decoded text.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    /// Where it stands, encoded.
+    pub(super) range: Range<usize>,
+    /// How.
+    pub(super) encoding: Encoding,
+    /// What it says.
+    pub(super) text: Vec<u8>,
+    /// Of each byte of `text` where it comes from, counted from the start of `range`; empty where
+    /// that is in proportion.
+    origins: Vec<u32>,
+}
+
+impl Encoding {
+    /// The word in reports.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Hex => "hex",
+            Self::Wide => "utf-16",
+            Self::Percent => "percent",
+            Self::Backslash => "escape",
+            Self::Entity => "html",
+            Self::QuotedPrintable => "quoted-printable",
+        }
+    }
+}
+
+impl Decoded {
+    /// Where in the encoded text a byte of the decoded one comes from.
+    pub(super) fn origin(&self, at: usize) -> usize {
+        match self.origins.get(at) {
+            Some(origin) => self.range.start + *origin as usize,
+            None => {
+                let share = at as f64 / self.text.len().max(1) as f64;
+                self.range.start + (self.range.len() as f64 * share) as usize
+            }
+        }
+    }
+}
+
+/// Everything encoded in a text that decodes to something readable, sorted by place.
+///
+/// `digits_before` is how many digits of a run that the text begins in stand before the text.
+pub(super) fn decode_all(text: &[u8], digits_before: usize) -> Vec<Decoded> {
+    let mut found = Vec::new();
+    runs(text, digits_before, &mut found);
+    if memchr::memchr(0, text).is_some() {
+        wide(text, &mut found);
+    }
+    stretches(text, &mut found);
+    found.sort_by_key(|decoded| (decoded.range.start, decoded.range.end));
+    found
+}
+
+const DIGIT_64: u8 = 1;
+const DIGIT_16: u8 = 2;
+
+/// For each byte whether it is a digit of base 64 (either alphabet) and of base 16.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let class = match byte as u8 {
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => DIGIT_64 | DIGIT_16,
+            b'g'..=b'z' | b'G'..=b'Z' | b'+' | b'/' | b'-' | b'_' => DIGIT_64,
+            _ => 0,
+        };
+        classes[byte] = class;
+        byte += 1;
+    }
+    classes
+};
+
+/// How many digits a text ends with.
+pub(super) fn digits_at_end(text: &[u8]) -> usize {
+    let digits = text.iter().rev().take_while(|byte| is_digit_64(**byte));
+    digits.count()
+}
+
+fn is_digit_64(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & DIGIT_64 != 0
+}
+
+/// Runs of digits, the lines of a wrapped one together.
+fn runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
+    // Groups of four digits begin where the run does.
+    let goes_on = text.first().is_some_and(|byte| is_digit_64(*byte));
+    let mut at = match goes_on {
+        true => digits_before.next_multiple_of(4) - digits_before,
+        false => 0,
+    };
+    while at < text.len() {
+        if !is_digit_64(text[at]) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        let end = run_end(text, start);
+        at = end;
+        if end - start < BASE64_CHARS_MIN {
+            continue;
+        }
+        let run = &text[start..end];
+        let is_hex = run.len() >= HEX_CHARS_MIN
+            && run.len().is_multiple_of(2)
+            && run
+                .iter()
+                .all(|byte| CLASSES[usize::from(*byte)] & DIGIT_16 != 0);
+        let hex = is_hex.then(|| hex_of(run)).flatten();
+        let (encoding, decoded, end) = match hex {
+            Some(decoded) => (Encoding::Hex, Some(decoded), end),
+            None => {
+                let end = wrapped_end(text, (start, end));
+                (Encoding::Base64, base64_of(&text[start..end]), end)
+            }
+        };
+        if let Some(decoded) = decoded {
+            at = end;
+            found.push(Decoded {
+                range: start..end,
+                encoding,
+                text: decoded,
+                origins: Vec::new(),
+            });
+        }
+    }
+}
+
+fn run_end(text: &[u8], start: usize) -> usize {
+    let length = text[start..].iter().position(|byte| !is_digit_64(*byte));
+    length.map_or(text.len(), |length| start + length)
+}
+
+/// Where a run ends that goes on over lines of one length, the last of which may be shorter.
+fn wrapped_end(text: &[u8], (start, first_end): (usize, usize)) -> usize {
+    let length = first_end - start;
+    if length < WRAPPED_CHARS_MIN || !length.is_multiple_of(4) {
+        return first_end;
+    }
+    let mut end = first_end;
+    loop {
+        let gap = text[end..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace());
+        let next = end + gap.count().min(32);
+        if next == end || next >= text.len() {
+            return end;
+        }
+        let next_end = run_end(text, next);
+        match next_end - next {
+            whole if whole == length => end = next_end,
+            0 => return end,
+            part if part < length => return next_end,
+            _ => return end,
+        }
+    }
+}
+
+/// Either alphabet, padded or not, whatever the last bits are.
+fn engine(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config)
+}
+
+fn base64_of(run: &[u8]) -> Option<Vec<u8>> {
+    let is_url = run.iter().any(|byte| matches!(byte, b'-' | b'_'));
+    if is_url && run.iter().any(|byte| matches!(byte, b'+' | b'/')) {
+        return None;
+    }
+    let engine = engine(match is_url {
+        true => &alphabet::URL_SAFE,
+        false => &alphabet::STANDARD,
+    });
+    // Most runs are names and digests; a few bytes tell.
+    let trial = engine.decode(run.get(..TRIAL_BYTES / 3 * 4)?).ok()?;
+    if !is_promising(&trial) {
+        return None;
+    }
+    let mut digits: Vec<u8> = run
+        .iter()
+        .copied()
+        .filter(|byte| is_digit_64(*byte))
+        .collect();
+    // A single digit at the end holds no byte.
+    if digits.len() % 4 == 1 {
+        digits.pop();
+    }
+    engine.decode(digits).ok()
+}
+
+fn hex_of(run: &[u8]) -> Option<Vec<u8>> {
+    let trial = hex::decode(run.get(..TRIAL_BYTES * 2)?).ok()?;
+    is_promising(&trial)
+        .then(|| hex::decode(run).ok())
+        .flatten()
+}
+
+/// Whether the first decoded bytes are text, wide text, or begin something compressed.
+fn is_promising(trial: &[u8]) -> bool {
+    // The text may begin within a character.
+    let inside = trial
+        .iter()
+        .take(3)
+        .take_while(|byte| (0x80..=0xbf).contains(*byte));
+    let trial = &trial[inside.count()..];
+    let is_text =
+        |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0xc2..=0xf4 | 0x80..=0xbf);
+    let is_compressed = Compression::of(trial).is_some();
+    let zeros = trial.iter().filter(|byte| **byte == 0).count();
+    let others = trial.iter().filter(|byte| **byte != 0);
+    let ascii = trial
+        .iter()
+        .filter(|byte| (0x20..0x7f).contains(*byte))
+        .count();
+    is_compressed
+        || (std::str::from_utf8(trial).map_or_else(|error| error.error_len().is_none(), |_| true)
+            && trial.iter().all(is_text)
+            && ascii * 2 > trial.len())
+        || (zeros.abs_diff(trial.len() / 2) <= 1
+            && others.clone().count() > 2
+            && others.clone().all(is_text))
+}
+
+/// Runs of characters with a zero behind each: UTF-16 among other bytes.
+fn wide(text: &[u8], found: &mut Vec<Decoded>) {
+    let is_wide = |at: usize| {
+        matches!(
+            text.get(at..at + 2),
+            Some([b'\t' | b'\n' | b'\r' | 0x20..=0x7e, 0])
+        )
+    };
+    let mut at = 0;
+    while let Some(zero) = memchr::memchr(0, &text[at..]) {
+        let start = (at + zero).saturating_sub(1);
+        let mut end = start;
+        while is_wide(end) {
+            end += 2;
+        }
+        if end - start >= 2 * WIDE_CHARS_MIN {
+            found.push(Decoded {
+                range: start..end,
+                encoding: Encoding::Wide,
+                text: text[start..end].iter().copied().step_by(2).collect(),
+                origins: (0..end - start).step_by(2).map(|at| at as u32).collect(),
+            });
+        }
+        at = end.max(at + zero + 1);
+    }
+}
+
+/// An escape at a place: which encoding, how many bytes it takes, and the character.
+fn escape_at(text: &[u8], at: usize) -> Option<(Encoding, usize, char)> {
+    let number = |digits: &[u8], radix| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let number = u32::from_str_radix(digits, radix).ok()?;
+        char::from_u32(number)
+    };
+    let rest = &text[at..];
+    let found = match rest {
+        [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+            (Encoding::Percent, 3, number(&rest[1..3], 16)?)
+        }
+        [b'\\', b'u' | b'U', b'{', ..] => {
+            let close = rest.iter().take(10).position(|byte| *byte == b'}')?;
+            (Encoding::Backslash, close + 1, number(&rest[3..close], 16)?)
+        }
+        [b'\\', b'u', _, _, _, _, ..] => (Encoding::Backslash, 6, number(&rest[2..6], 16)?),
+        [b'\\', b'x', _, _, ..] => (Encoding::Backslash, 4, number(&rest[2..4], 16)?),
+        [b'\\', b'/', ..] => (Encoding::Backslash, 2, '/'),
+        [b'=', a, b, ..] if is_upper_hex(*a) && is_upper_hex(*b) => {
+            (Encoding::QuotedPrintable, 3, number(&rest[1..3], 16)?)
+        }
+        [b'=', b'\r', b'\n', ..] => (Encoding::QuotedPrintable, 3, '\0'),
+        [b'=', b'\n', ..] => (Encoding::QuotedPrintable, 2, '\0'),
+        [b'&', ..] => {
+            let close = rest.iter().take(12).position(|byte| *byte == b';')?;
+            let character = match &rest[1..close] {
+                b"quot" => '"',
+                b"apos" => '\'',
+                b"amp" => '&',
+                b"lt" => '<',
+                b"gt" => '>',
+                b"equals" => '=',
+                b"colon" => ':',
+                b"nbsp" => ' ',
+                [b'#', b'x' | b'X', digits @ ..] => number(digits, 16)?,
+                [b'#', digits @ ..] => number(digits, 10)?,
+                _ => return None,
+            };
+            (Encoding::Entity, close + 1, character)
+        }
+        _ => return None,
+    };
+    Some(found)
+}
+
+fn is_upper_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)
+}
+
+/// Stretches of a line, or of a few, that have escapes of one kind.
+fn stretches(text: &[u8], found: &mut Vec<Decoded>) {
+    const KINDS: [Encoding; 4] = [
+        Encoding::Percent,
+        Encoding::Backslash,
+        Encoding::Entity,
+        Encoding::QuotedPrintable,
+    ];
+    let mut open: [Option<Range<usize>>; KINDS.len()] = Default::default();
+    let has_equals_escape = memchr::memmem::find(text, b"=3D").is_some();
+    let mut note = |at: usize| {
+        let Some((encoding, length, _)) = escape_at(text, at) else {
+            return 1;
+        };
+        let Some(kind) = KINDS.iter().position(|kind| *kind == encoding) else {
+            return length;
+        };
+        let escape = at..at + length;
+        match &mut open[kind] {
+            Some(stretch)
+                if escape.start - stretch.end <= STRETCH_GAP_BYTES
+                    && escape.end - stretch.start <= STRETCH_BYTES_MAX =>
+            {
+                stretch.end = escape.end;
+            }
+            stretch => {
+                if let Some(done) = stretch.replace(escape) {
+                    found.extend(unescape(text, done, encoding));
+                }
+            }
+        }
+        length
+    };
+    let mut at = 0;
+    while let Some(next) = memchr::memchr3(b'%', b'\\', b'&', &text[at..]) {
+        at += next;
+        at += note(at);
+    }
+    // Only mail has these, and `=` is everywhere.
+    if has_equals_escape {
+        for at in memchr::memchr_iter(b'=', text) {
+            note(at);
+        }
+    }
+    for (stretch, encoding) in open.into_iter().zip(KINDS) {
+        found.extend(stretch.and_then(|stretch| unescape(text, stretch, encoding)));
+    }
+}
+
+/// Decodes the escapes of one kind in a stretch and a little around it.
+fn unescape(text: &[u8], stretch: Range<usize>, encoding: Encoding) -> Option<Decoded> {
+    let margin = stretch.start.saturating_sub(STRETCH_MARGIN_BYTES);
+    let line = memchr::memrchr(b'\n', &text[margin..stretch.start]);
+    let start = line.map_or(margin, |at| margin + at + 1);
+    let margin = (stretch.end + STRETCH_MARGIN_BYTES).min(text.len());
+    let line = memchr::memchr(b'\n', &text[stretch.end..margin]);
+    let end = line.map_or(margin, |at| stretch.end + at);
+    let mut out = Vec::with_capacity(end - start);
+    let mut origins = Vec::with_capacity(end - start);
+    let mut at = start;
+    while at < end {
+        let mut utf8 = [0; 4];
+        let (length, bytes): (usize, &[u8]) = match escape_at(text, at) {
+            Some((found, length, '\0')) if found == encoding => (length, &[]),
+            // In URLs and mail the escapes are bytes.
+            Some((found, length, character)) if found == encoding => match encoding {
+                Encoding::Percent | Encoding::QuotedPrintable => {
+                    utf8[0] = u8::try_from(u32::from(character)).ok()?;
+                    (length, &utf8[..1])
+                }
+                _ => (length, character.encode_utf8(&mut utf8).as_bytes()),
+            },
+            _ => (1, &text[at..=at]),
+        };
+        out.extend_from_slice(bytes);
+        origins.resize(out.len(), u32::try_from(at - start).ok()?);
+        at += length;
+    }
+    Some(Decoded {
+        range: start..end,
+        encoding,
+        text: out,
+        origins,
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    /// Long enough to be encoded over several lines.
+    const SAID: &str =
+        "the quick brown fox jumps over the lazy dog, said=\"nobody\" & went home / slept";
+
+    fn decoded(text: &str) -> Vec<(Encoding, String)> {
+        let all = decode_all(text.as_bytes(), 0).into_iter();
+        all.map(|one| {
+            (
+                one.encoding,
+                String::from_utf8_lossy(&one.text).into_owned(),
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_encoding_is_found_and_undone() {
+        let wrapped = STANDARD.encode(SAID);
+        let wrapped: Vec<&str> = wrapped
+            .as_bytes()
+            .chunks(64)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        let each = |format: fn(u8) -> String| SAID.bytes().map(format).collect::<String>();
+        for (encoding, text) in [
+            (
+                Encoding::Base64,
+                format!("data: {};", STANDARD.encode(SAID)),
+            ),
+            (Encoding::Base64, URL_SAFE_NO_PAD.encode(SAID)),
+            (
+                Encoding::Base64,
+                format!("key:\n  {}\n", wrapped.join("\n  ")),
+            ),
+            (Encoding::Hex, hex::encode(SAID)),
+            (Encoding::Percent, each(|byte| format!("%{byte:02x}"))),
+            (Encoding::Backslash, each(|byte| format!("\\x{byte:02x}"))),
+            (Encoding::Backslash, each(|byte| format!("\\u{byte:04x}"))),
+            (Encoding::Entity, each(|byte| format!("&#{byte};"))),
+            (
+                Encoding::QuotedPrintable,
+                each(|byte| format!("={byte:02X}")),
+            ),
+            (
+                Encoding::Wide,
+                each(|byte| format!("{}\0", char::from(byte))),
+            ),
+        ] {
+            let found = decoded(&text);
+            assert!(
+                found
+                    .iter()
+                    .any(|(as_what, said)| *as_what == encoding && said.contains(SAID)),
+                "{encoding:?} {text}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn digests_names_and_pictures_are_left_alone() {
+        for text in [
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709da39a3ee5e6b4b0d",
+            "some/long/path/to_a/file-of_mine/inside/of_something",
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk",
+            "SomeVeryLongIdentifierOfAClassThatImplementsAnInterface",
+        ] {
+            assert!(decoded(text).is_empty(), "{text}: {:?}", decoded(text));
+        }
+    }
+
+    #[test]
+    fn a_decoded_byte_knows_where_it_came_from() {
+        let text = "a = \"x%41y\"";
+        let all = decode_all(text.as_bytes(), 0);
+        assert_eq!(all[0].text, b"a = \"xAy\"");
+        assert_eq!(all[0].origin(6), 6);
+        assert_eq!(all[0].origin(7), 9);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down_and_places_are_inside(text in proptest::collection::vec(prop_oneof![Just(b'%'), Just(b'\\'), Just(b'&'), Just(b'='), Just(0), any::<u8>()], 0..300)) {
+            for one in decode_all(&text, 0) {
+                prop_assert!(one.range.end <= text.len());
+                prop_assert!(one.origin(one.text.len().saturating_sub(1)) < text.len().max(1));
+            }
+        }
+    }
+}

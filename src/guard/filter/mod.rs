@@ -1,0 +1,17 @@
+//! What tells a secret from a text that merely has its shape: checksums, entropy, rarity of letter
+//! pairs, the grammar of placeholders, and how an assignment is written. Pure functions over bytes;
+//! knows no rule and no file.
+
+mod checksum;
+mod letters;
+mod name;
+mod placeholder;
+mod random;
+mod setting;
+mod words;
+
+pub use checksum::{Checksum, crc62};
+pub use name::Kind;
+pub use placeholder::{is_filler, is_placeholder};
+pub use random::{entropy, is_random};
+pub use setting::{Setting, Weight};

@@ -1,0 +1,573 @@
+//! How much an assignment weighs: a name, an operator, a value, and how they are written.
+//!
+//! A rule's pattern finds the place; what stands there is judged here, because it hangs together:
+//! an unquoted value is an expression in source code and a literal in a settings file, and a word
+//! that is a password where a person chose it is none where a key is drawn at random.
+
+use std::ops::Range;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::letters::evidence_bits;
+use super::name::{self, Kind};
+use super::placeholder::{self, holds_telling_word};
+use super::random::entropy;
+use super::words::{COMMON, KEYWORDS};
+
+/// How sure an assignment is to hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// A password that everybody guesses, or nothing but its form speaks for it.
+    Weak,
+    /// More likely than not.
+    Fair,
+    /// Name and value leave no doubt.
+    Strong,
+}
+
+/// Evidence from which a value is random beyond doubt.
+const STRONG_BITS: f64 = 24.0;
+/// Evidence from which a value in quotes is random.
+const RANDOM_BITS: f64 = 7.0;
+/// Evidence from which a value without quotes amid code is random.
+const BARE_BITS: f64 = 14.0;
+/// The shortest value that is random beyond doubt.
+const STRONG_CHARS: usize = 16;
+/// The shortest secret or key that is not a password.
+const SECRET_CHARS: usize = 10;
+/// The shortest password.
+const PASSWORD_CHARS: usize = 4;
+/// The longest value.
+const VALUE_CHARS: usize = 400;
+
+/// An assignment in a text.
+#[derive(Debug)]
+pub struct Setting<'t> {
+    text: &'t [u8],
+    name: Range<usize>,
+    keyword: usize,
+    value: Range<usize>,
+    syntax: Syntax,
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syntax {
+    /// In quotes, or as the text of an element.
+    Quoted,
+    /// Without quotes, on a line that is nothing but a name and a value, as in settings.
+    Line,
+    /// Without quotes amid something else.
+    Bare,
+}
+
+impl<'t> Setting<'t> {
+    /// A value at a place that needs no name.
+    pub fn at_place(text: &'t [u8], value: Range<usize>) -> Self {
+        let mut setting = Self {
+            text,
+            name: value.start..value.start,
+            keyword: value.start,
+            value,
+            syntax: Syntax::Quoted,
+        };
+        setting.trim();
+        setting
+    }
+
+    /// The assignment whose name holds a word at `keyword` and whose value a pattern found;
+    /// `None` where they do not hang together.
+    pub fn of(text: &'t [u8], keyword: usize, value: Range<usize>) -> Option<Self> {
+        let name = name::around(text, keyword);
+        let between = text.get(name.end..value.start)?;
+        let opens = between.last().copied().unwrap_or(b' ');
+        let is_entity = between.ends_with(b"&quot;");
+        let quoted = b"\"'`".contains(&opens)
+            || is_entity
+            || between.contains(&b'>')
+                && !between.ends_with(b"=>")
+                && value_is_element(text, &value);
+        // `call(password, "x")` passes two things; `("password", "x")` sets one.
+        let lists = between.contains(&b',')
+            && !between.first().is_some_and(|byte| b"\"'`\\".contains(byte));
+        if lists {
+            return None;
+        }
+        let mut setting = Self {
+            text,
+            name,
+            keyword,
+            value,
+            syntax: Syntax::Quoted,
+        };
+        if !quoted {
+            setting.trim();
+            setting.syntax = setting.bare_syntax();
+        }
+        Some(setting)
+    }
+
+    /// Where the value is, without what ended it.
+    pub fn value(&self) -> Range<usize> {
+        self.value.clone()
+    }
+
+    /// How much it weighs; `None` for what holds no secret.
+    pub fn weigh(&self, kind: Kind) -> Option<Weight> {
+        let value = &self.text[self.value.clone()];
+        match kind {
+            Kind::Place => return weigh_given(value),
+            Kind::Token => return self.weigh_secret(value),
+            Kind::Basic => return weigh_basic(value),
+            Kind::Password | Kind::Secret | Kind::Key => {}
+        }
+        let name = &self.text[self.name.clone()];
+        if !name::may_hold(name, self.keyword - self.name.start, kind) {
+            return None;
+        }
+        if value.len() > VALUE_CHARS || is_word_of_code(value) || repeats_name(name, value) {
+            return None;
+        }
+        match kind {
+            Kind::Password => self.weigh_password(value),
+            Kind::Secret => self.weigh_secret(value),
+            _ => match self.weigh_secret(value)? {
+                Weight::Strong => Some(Weight::Fair),
+                _ => None,
+            },
+        }
+    }
+
+    fn weigh_secret(&self, value: &[u8]) -> Option<Weight> {
+        if value.len() < SECRET_CHARS
+            || placeholder::is_filler(value)
+            || holds_telling_word(value)
+            || is_reference_to_data(value)
+            || entropy(value) < 2.5
+        {
+            return None;
+        }
+        let bits = evidence_bits(value);
+        if is_uuid(value) {
+            return Some(Weight::Fair);
+        }
+        let least = match self.syntax {
+            Syntax::Quoted => RANDOM_BITS,
+            Syntax::Line if !is_expression(value) => RANDOM_BITS,
+            _ => BARE_BITS,
+        };
+        match value.iter().any(u8::is_ascii_digit) {
+            true if bits >= STRONG_BITS
+                && value.len() >= STRONG_CHARS
+                && self.syntax != Syntax::Bare =>
+            {
+                Some(Weight::Strong)
+            }
+            true if bits >= least => Some(Weight::Fair),
+            // Letters alone are names of something more often than not.
+            false if bits >= least.max(BARE_BITS) => Some(Weight::Fair),
+            _ => None,
+        }
+    }
+
+    fn weigh_password(&self, value: &[u8]) -> Option<Weight> {
+        if value.len() < PASSWORD_CHARS || value.contains(&b' ') || is_reference_to_data(value) {
+            return None;
+        }
+        if is_common(value) {
+            return (self.syntax != Syntax::Bare).then_some(Weight::Weak);
+        }
+        if placeholder::is_filler(value) || is_markup(value) {
+            return None;
+        }
+        let bits = evidence_bits(value);
+        let chosen = is_chosen(value);
+        let sure = match self.syntax {
+            Syntax::Quoted => bits >= RANDOM_BITS || chosen,
+            Syntax::Line => match is_expression(value) {
+                true => bits >= RANDOM_BITS && value.len() >= 8 || chosen && self.is_environment(),
+                false => bits >= RANDOM_BITS || chosen,
+            },
+            Syntax::Bare => bits >= BARE_BITS && !is_expression(value),
+        };
+        let strong =
+            bits >= STRONG_BITS && value.len() >= STRONG_CHARS && self.syntax != Syntax::Bare;
+        match sure {
+            true if strong => Some(Weight::Strong),
+            true => Some(Weight::Fair),
+            false => None,
+        }
+    }
+
+    /// Takes off what ends an unquoted value and does not belong to it.
+    fn trim(&mut self) {
+        let value = &self.text[self.value.clone()];
+        // The end of an element, a line inside a string, the next parameter of a query.
+        let ends: [&[u8]; 3] = [b"</", b"\\n", b"\\r"];
+        let ends = ends
+            .into_iter()
+            .filter_map(|end| memchr::memmem::find(value, end));
+        let mut length = ends.min().unwrap_or(value.len());
+        if value.starts_with(b"$(") {
+            return;
+        }
+        while length > 1 && b",;".contains(&value[length - 1]) {
+            length -= 1;
+        }
+        for (open, close) in [(b'(', b')'), (b'[', b']'), (b'{', b'}')] {
+            let count = |byte| {
+                value[..length]
+                    .iter()
+                    .filter(|other| **other == byte)
+                    .count()
+            };
+            if length > 1 && value[length - 1] == close && count(close) > count(open) {
+                length -= 1;
+            }
+        }
+        self.value.end = self.value.start + length;
+    }
+
+    fn bare_syntax(&self) -> Syntax {
+        let line_start =
+            memchr::memrchr(b'\n', &self.text[..self.name.start]).map_or(0, |at| at + 1);
+        let before = self.text[line_start..self.name.start].trim_ascii();
+        let rest = &self.text[self.value.end..];
+        let line_end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let behind = rest[..line_end].trim_ascii();
+        let introduces = before.is_empty()
+            || [
+                &b"export"[..],
+                b"set",
+                b"setx",
+                b"ENV",
+                b"ARG",
+                b"-",
+                b"#",
+                b"//",
+                b";",
+                b"- -",
+                b"-D",
+                b"--",
+                b"\"",
+                b"'",
+                b"$",
+            ]
+            .contains(&before);
+        let ends = behind.is_empty() || behind.starts_with(b"#") || behind.starts_with(b"//");
+        match introduces && ends {
+            true => Syntax::Line,
+            false => Syntax::Bare,
+        }
+    }
+
+    /// Whether it is written as the environment is: `NAME=value`.
+    fn is_environment(&self) -> bool {
+        let name = &self.text[self.name.clone()];
+        let between = &self.text[self.name.end..self.value.start];
+        between == b"=" && !name.iter().any(u8::is_ascii_lowercase)
+    }
+}
+
+/// A password at a place for passwords: all but placeholders.
+fn weigh_given(value: &[u8]) -> Option<Weight> {
+    if value.len() < PASSWORD_CHARS || is_word_of_code(value) {
+        return None;
+    }
+    if is_common(value) {
+        return Some(Weight::Weak);
+    }
+    if placeholder::is_filler(value) || is_markup(value) {
+        return None;
+    }
+    match evidence_bits(value) {
+        bits if bits >= BARE_BITS && value.len() >= 8 => Some(Weight::Strong),
+        bits if bits >= RANDOM_BITS || is_chosen(value) => Some(Weight::Fair),
+        _ => Some(Weight::Weak),
+    }
+}
+
+/// Name and password in base64.
+fn weigh_basic(value: &[u8]) -> Option<Weight> {
+    let padded = value.len() - value.iter().rev().take_while(|byte| **byte == b'=').count();
+    let decoded = STANDARD_NO_PAD.decode(&value[..padded]).ok()?;
+    let is_text = decoded.iter().all(|byte| *byte >= b' ' && *byte != 0x7F);
+    let colon = memchr::memchr(b':', &decoded).filter(|_| is_text)?;
+    let (user, password) = (&decoded[..colon], &decoded[colon + 1..]);
+    match password.is_empty() {
+        // Some services take the key as the name.
+        true if user.is_empty() || placeholder::is_filler(user) => None,
+        true => Some(Weight::Weak),
+        false if user == password => None,
+        false => weigh_given(password),
+    }
+}
+
+/// Whether a value runs to the end tag of its element.
+fn value_is_element(text: &[u8], value: &Range<usize>) -> bool {
+    text[value.end..].trim_ascii_start().starts_with(b"</")
+}
+
+/// Whether a value is what code says where a value could stand: `None`, `string`, `true`.
+fn is_word_of_code(value: &[u8]) -> bool {
+    let word = value.trim_ascii();
+    KEYWORDS
+        .iter()
+        .any(|keyword| keyword.as_bytes().eq_ignore_ascii_case(word))
+}
+
+/// Whether a value is the name of its setting again, as labels and enumerations are.
+fn repeats_name(name: &[u8], value: &[u8]) -> bool {
+    let letters = |text: &[u8]| -> Vec<u8> {
+        text.iter()
+            .filter(|byte| byte.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase)
+            .collect()
+    };
+    let (name, value) = (letters(name), letters(value));
+    !value.is_empty() && (name == value || name.ends_with(&value) && value.len() >= 4)
+}
+
+/// Whether a password is one that everybody tries: a common one with a few digits or signs.
+fn is_common(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    COMMON.iter().any(|common| {
+        lower.strip_prefix(common.as_bytes()).is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.len() <= 5
+                && rest
+                    .iter()
+                    .all(|byte| !byte.is_ascii_alphabetic() && !b"-_.:/".contains(byte))
+        })
+    })
+}
+
+/// Whether a value looks chosen by a person as a password: letters with digits or signs between or
+/// behind them, and not the name of something.
+fn is_chosen(value: &[u8]) -> bool {
+    let count = |test: fn(&u8) -> bool| value.iter().filter(|byte| test(byte)).count();
+    let letters = count(u8::is_ascii_alphabetic);
+    let digits = count(u8::is_ascii_digit);
+    let separators = count(|byte| b"_-.:/".contains(byte));
+    let signs = count(u8::is_ascii_punctuation) - separators;
+    let is_technical = [
+        "sha", "md", "base", "oauth", "pbkdf", "argon", "utf", "int", "uint", "x", "pkcs", "ed",
+        "http", "aes", "rs", "hs", "es", "v", "ipv", "float", "i", "u", "f", "tls", "rc", "arg",
+        "param",
+    ]
+    .iter()
+    .any(|stem| {
+        let lower = value.to_ascii_lowercase();
+        lower
+            .strip_prefix(stem.as_bytes())
+            .is_some_and(|rest| rest.iter().all(u8::is_ascii_digit))
+    });
+    letters >= 3
+        && !is_technical
+        && value.len() >= 6
+        && match (digits, signs) {
+            (0, 0) => false,
+            (0, _) => {
+                signs * 6 >= value.len()
+                    && !value.ends_with(b":")
+                    && (signs >= 3 || value.iter().any(u8::is_ascii_uppercase))
+            }
+            (_, 0) => separators == 0 && value.iter().any(u8::is_ascii_digit),
+            _ => true,
+        }
+}
+
+/// Whether an unquoted value reads as an expression of source code.
+fn is_expression(value: &[u8]) -> bool {
+    let value = value
+        .strip_prefix(b"&")
+        .or(value.strip_prefix(b"*"))
+        .or(value.strip_prefix(b"!"))
+        .unwrap_or(value);
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$';
+    let begins = value
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || b"_$@([{".contains(byte));
+    let length = value
+        .iter()
+        .take_while(|byte| is_name(**byte) || **byte == b'.' || **byte == b':')
+        .count();
+    let rest = &value[length..];
+    begins
+        && (rest.is_empty()
+            || b"([{<-?|&+".contains(&rest[0]) && (rest.len() > 1 || rest[0] == b'('))
+}
+
+/// Whether a value is markup, a pattern, a selector or a piece of a sentence.
+fn is_markup(value: &[u8]) -> bool {
+    let holds = |needle: &[u8]| memchr::memmem::find(value, needle).is_some();
+    [
+        &b"</"[..],
+        b"/>",
+        b"=>",
+        b"();",
+        b"\\w",
+        b"\\d",
+        b"\\s",
+        b"[^",
+        b".*",
+        b".+",
+        b"%s",
+        b"%d",
+        b"&&",
+        b"||",
+        b"::",
+        b"{}",
+        b"?:",
+        b"\\n",
+        b"\\u",
+        b"++",
+    ]
+    .iter()
+    .any(|needle| holds(needle))
+        || value.starts_with(b"#")
+            && value[1..]
+                .iter()
+                .all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(byte))
+        || value.starts_with(b"^")
+        || value.starts_with(b"(")
+        || value.starts_with(b"--")
+}
+
+/// Whether a value says where something is, or what it is called: an address, a path, a file, a
+/// kind of media, a date, a version.
+fn is_reference_to_data(value: &[u8]) -> bool {
+    let holds = |needle: &[u8]| memchr::memmem::find(value, needle).is_some();
+    let count = |test: fn(&u8) -> bool| value.iter().filter(|byte| test(byte)).count();
+    let is_text = evidence_bits(value) < STRONG_BITS;
+    holds(b"://")
+        || [
+            &b"/"[..],
+            b"./",
+            b"../",
+            b"~/",
+            b"\\\\",
+            b"arn:",
+            b"urn:",
+            b"data:",
+            b"file:",
+            b"vault:",
+            b"ENC[",
+            b"sha256:",
+            b"sha1:",
+            b"sha512-",
+            b"sha256-",
+            b"sha384-",
+            b"projects/",
+            b"secretsmanager:",
+            b"op:",
+        ]
+        .iter()
+        .any(|start| value.starts_with(start) && (start.len() > 1 || is_text))
+        || is_address(value)
+        || has_extension(value)
+        || count(|byte| *byte == b'/') > 0 && evidence_bits(value) < RANDOM_BITS
+        || count(u8::is_ascii_digit) + count(|byte| b".:-/+TZ, ".contains(byte)) == value.len()
+            && value.iter().any(|byte| b".:-/".contains(byte))
+}
+
+fn is_address(value: &[u8]) -> bool {
+    let Some(at) = memchr::memrchr(b'@', value) else {
+        return false;
+    };
+    let (user, host) = (&value[..at], &value[at + 1..]);
+    let plain = |text: &[u8]| {
+        !text.is_empty()
+            && text
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-_+".contains(byte))
+    };
+    let top = host.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    plain(user)
+        && plain(host)
+        && host.contains(&b'.')
+        && (2..=6).contains(&top.len())
+        && top.iter().all(u8::is_ascii_alphabetic)
+}
+
+fn has_extension(value: &[u8]) -> bool {
+    const EXTENSIONS: &[&str] = &[
+        "c",
+        "cc",
+        "cer",
+        "cfg",
+        "conf",
+        "cpp",
+        "crt",
+        "cs",
+        "css",
+        "csv",
+        "der",
+        "dll",
+        "exe",
+        "gif",
+        "go",
+        "gz",
+        "h",
+        "html",
+        "ini",
+        "jar",
+        "java",
+        "jks",
+        "jpg",
+        "js",
+        "json",
+        "jsp",
+        "jsx",
+        "key",
+        "kdbx",
+        "keytab",
+        "lock",
+        "log",
+        "md",
+        "p12",
+        "pem",
+        "pfx",
+        "php",
+        "png",
+        "properties",
+        "pub",
+        "py",
+        "rb",
+        "rs",
+        "sh",
+        "sql",
+        "svg",
+        "tar",
+        "toml",
+        "ts",
+        "tsx",
+        "txt",
+        "vue",
+        "xml",
+        "yaml",
+        "yml",
+        "zip",
+        "com",
+        "org",
+        "net",
+        "io",
+        "local",
+    ];
+    let Some(at) = memchr::memrchr(b'.', value) else {
+        return false;
+    };
+    EXTENSIONS
+        .iter()
+        .any(|extension| extension.as_bytes().eq_ignore_ascii_case(&value[at + 1..]))
+}
+
+/// Whether a value is a UUID, which names things more often than it opens them.
+fn is_uuid(value: &[u8]) -> bool {
+    value.len() == 36
+        && value.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}

@@ -1,0 +1,536 @@
+//! Rules: what a file of them says, and what the scan needs of one. Owns the grammar of rule
+//! files, their checks, and the compilation of patterns, which happens at first use.
+//!
+//! A rule without examples and counter-examples does not load. They run in the tests for the rules
+//! that we ship, and at load for those that users bring.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use regex_automata::meta;
+use regex_automata::util::syntax;
+use serde::Deserialize;
+
+use super::filter::{Checksum, Kind};
+use super::{scan, template};
+use crate::base::relpath::RelPath;
+use crate::base::severity::Severity;
+use crate::inventory::Globs;
+use crate::report::{Category, Confidence};
+
+/// How many bytes before a keyword are looked at.
+pub(super) const REACH_BEFORE_BYTES: usize = 128;
+/// How many bytes behind a keyword are looked at, where a rule does not say.
+const REACH_BYTES: usize = 512;
+/// The most that a rule may look at behind a keyword.
+const REACH_BYTES_MAX: usize = 1 << 16;
+/// The most memory that a compiled pattern may take.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// The most memory of a pattern's lazily built automaton, per thread.
+const LAZY_BYTES_MAX: usize = 1 << 18;
+/// The shortest keyword: shorter ones are everywhere.
+const KEYWORD_BYTES_MIN: usize = 3;
+
+/// A set of rules with the families that explain them. Ids are unique.
+#[derive(Debug, Default)]
+pub struct Pack {
+    /// Sorted by id.
+    pub rules: Vec<Rule>,
+    /// By their ids, of which no rule has one.
+    pub checks: BTreeMap<String, Check>,
+    /// By the first segment of the ids of their rules and checks.
+    pub families: BTreeMap<String, Family>,
+}
+
+/// What the rules of one provider or subject have in common.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Family {
+    /// The first segment of the ids of its rules and checks.
+    pub id: String,
+    /// Its name for people.
+    pub title: String,
+    /// Why a finding matters.
+    pub why: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+/// What code finds, where no pattern could: described beside the rules, so that it is listed,
+/// explained and disabled like one of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// `family.kind`.
+    pub id: String,
+    /// What it finds, for people.
+    pub title: String,
+    /// What kind of violation that is.
+    pub category: Category,
+    /// How bad it is; where the code tells degrees apart, the worst.
+    pub severity: Severity,
+    /// How sure the check is; where the code tells degrees apart, the surest.
+    #[serde(default = "certain")]
+    pub confidence: Confidence,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// `family.kind`.
+    pub id: String,
+    /// What it finds, for people.
+    pub title: String,
+    /// What kind of violation that is.
+    pub category: Category,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How sure the rule is.
+    pub confidence: Confidence,
+    /// Lower case; empty for a rule that looks at paths only.
+    pub keywords: Vec<String>,
+    /// Bytes looked at behind a keyword.
+    pub reach_bytes: usize,
+    /// `None` for a rule that looks at paths only.
+    pub pattern: Option<Pattern>,
+    /// The checksum inside what it finds.
+    pub checksum: Option<Checksum>,
+    /// Least Shannon entropy of what it finds, bits per character.
+    pub entropy_min: Option<f64>,
+    /// Whether what it finds has to look drawn at random.
+    pub random: bool,
+    /// What kind of assignment it finds, judged as a whole: name, operator, quotes and value.
+    pub setting: Option<Kind>,
+    /// Which paths it looks at, matched in lower case; `None` is every path.
+    pub path: Option<Globs>,
+    /// What it lets pass.
+    pub unless: Unless,
+    /// Rules of which one has to match nearby.
+    pub near: Vec<Near>,
+    /// Whether it exists for the `near` of others only.
+    pub companion: bool,
+    /// The operation that it is evidence of.
+    pub operation: Option<String>,
+    /// Texts that it finds.
+    pub examples: Vec<String>,
+    /// Texts that it does not.
+    pub negatives: Vec<String>,
+}
+
+/// What a rule lets pass.
+#[derive(Debug, Default)]
+pub struct Unless {
+    /// Patterns that the whole value matches.
+    pub value: Vec<Pattern>,
+    /// Patterns that the whole line matches.
+    pub line: Vec<Pattern>,
+    /// Paths, in lower case.
+    pub path: Option<Globs>,
+}
+
+/// Another rule that has to match nearby.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Near {
+    /// Its id.
+    pub rule: String,
+    /// At most so many lines away.
+    pub lines: u64,
+}
+
+/// A regular expression over bytes, compiled when it is first needed.
+#[derive(Debug)]
+pub struct Pattern {
+    text: String,
+    compiled: OnceLock<Option<meta::Regex>>,
+}
+
+impl Pattern {
+    fn new(text: String) -> Self {
+        let compiled = OnceLock::new();
+        Self { text, compiled }
+    }
+
+    /// The expression with its macros expanded.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The compiled expression; `None` for one that was never checked and does not compile.
+    pub fn regex(&self) -> Option<&meta::Regex> {
+        self.compiled
+            .get_or_init(|| compile(&self.text).ok())
+            .as_ref()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let compiled = compile(&self.text)?;
+        // Whoever was first compiled the same text.
+        let _ = self.compiled.set(Some(compiled));
+        Ok(())
+    }
+
+    /// Whether the whole of `text` matches an anchored pattern.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.regex().is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+fn compile(text: &str) -> Result<meta::Regex, String> {
+    let config = meta::Config::new()
+        .utf8_empty(false)
+        .nfa_size_limit(Some(PATTERN_BYTES_MAX))
+        .onepass_size_limit(Some(PATTERN_BYTES_MAX / 4))
+        .hybrid_cache_capacity(LAZY_BYTES_MAX);
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let built = meta::Builder::new()
+        .configure(config)
+        .syntax(syntax)
+        .build(text);
+    built.map_err(|error| match error.size_limit() {
+        Some(limit) => format!("compiles to more than {limit} bytes"),
+        None => match error.syntax_error() {
+            Some(error) => error.to_string(),
+            None => error.to_string(),
+        },
+    })
+}
+
+/// Why a file of rules cannot be used: every problem, each with the rule it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.join("; "))]
+pub struct LoadError {
+    /// Lower-case fragments; not empty.
+    pub problems: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    family: Vec<Family>,
+    #[serde(default)]
+    check: Vec<Check>,
+    #[serde(default)]
+    rule: Vec<RawRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    id: String,
+    title: String,
+    category: Category,
+    severity: Severity,
+    #[serde(default = "certain")]
+    confidence: Confidence,
+    #[serde(default)]
+    keywords: Vec<String>,
+    regex: Option<String>,
+    reach: Option<usize>,
+    checksum: Option<Checksum>,
+    entropy: Option<f64>,
+    #[serde(default)]
+    random: bool,
+    setting: Option<Kind>,
+    #[serde(default)]
+    path: Vec<String>,
+    #[serde(default)]
+    unless: RawUnless,
+    #[serde(default)]
+    near: Vec<Near>,
+    #[serde(default)]
+    companion: bool,
+    operation: Option<String>,
+    examples: Vec<String>,
+    negatives: Vec<String>,
+}
+
+fn certain() -> Confidence {
+    Confidence::High
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawUnless {
+    value: Vec<String>,
+    line: Vec<String>,
+    path: Vec<String>,
+}
+
+impl Pack {
+    /// Adds the rules of a file, checking their shape; patterns are compiled later.
+    ///
+    /// # Errors
+    /// Every problem of the file.
+    pub fn add(&mut self, text: &str) -> Result<(), LoadError> {
+        let raw: RawFile = toml::from_str(text).map_err(|error| LoadError {
+            problems: vec![error.to_string().trim_end().to_owned()],
+        })?;
+        let mut problems = Vec::new();
+        for family in raw.family {
+            if let Some(twice) = self.families.insert(family.id.clone(), family) {
+                problems.push(format!("family `{}` is described twice", twice.id));
+            }
+        }
+        for check in raw.check {
+            if !is_id(&check.id) {
+                problems.push(format!("check `{}` {NO_ID}", check.id));
+            }
+            if let Some(twice) = self.checks.insert(check.id.clone(), check) {
+                problems.push(format!("check `{}` is described twice", twice.id));
+            }
+        }
+        for rule in raw.rule {
+            let id = rule.id.clone();
+            match Rule::new(rule) {
+                Ok(rule) => self.rules.push(rule),
+                Err(problem) => problems.push(format!("rule `{id}` {problem}")),
+            }
+        }
+        self.rules.sort_by(|a, b| a.id.cmp(&b.id));
+        for pair in self.rules.windows(2) {
+            if pair[0].id == pair[1].id {
+                problems.push(format!("rule `{}` is there twice", pair[0].id));
+            }
+        }
+        for rule in &self.rules {
+            if self.checks.contains_key(&rule.id) {
+                problems.push(format!("`{}` is a rule and a check", rule.id));
+            }
+        }
+        let known: BTreeSet<&str> = self.rules.iter().map(|rule| rule.id.as_str()).collect();
+        for rule in &self.rules {
+            for near in rule.near.iter().filter(|near| !known.contains(&*near.rule)) {
+                let (id, other) = (&rule.id, &near.rule);
+                problems.push(format!(
+                    "rule `{id}` wants `{other}` near, which is unknown"
+                ));
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(LoadError { problems }),
+        }
+    }
+
+    /// Compiles the patterns of all rules: for rules that nobody has tested yet.
+    ///
+    /// # Errors
+    /// Every pattern that does not compile, or compiles to too much.
+    pub fn check_patterns(&self) -> Result<(), LoadError> {
+        let mut problems = Vec::new();
+        for rule in &self.rules {
+            let all = rule
+                .pattern
+                .iter()
+                .chain(&rule.unless.value)
+                .chain(&rule.unless.line);
+            for pattern in all {
+                if let Err(problem) = pattern.check() {
+                    problems.push(format!(
+                        "rule `{}`: `{}` {problem}",
+                        rule.id,
+                        pattern.text()
+                    ));
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(LoadError { problems }),
+        }
+    }
+
+    /// Runs every rule on its examples and counter-examples, and says what came out wrong.
+    pub fn trials(&self) -> Vec<String> {
+        self.rules.iter().flat_map(Rule::trials).collect()
+    }
+
+    /// The rule of an id.
+    pub fn find(&self, id: &str) -> Option<&Rule> {
+        let at = self
+            .rules
+            .binary_search_by(|rule| (*rule.id).cmp(id))
+            .ok()?;
+        self.rules.get(at)
+    }
+}
+
+impl Rule {
+    fn new(raw: RawRule) -> Result<Self, String> {
+        if !is_id(&raw.id) {
+            return Err(NO_ID.into());
+        }
+        if raw.regex.is_some() && raw.keywords.is_empty() {
+            return Err("has a `regex` and no `keywords`".into());
+        }
+        if raw.regex.is_none() && raw.path.is_empty() {
+            return Err("has neither a `regex` nor a `path`".into());
+        }
+        let short = |keyword: &&String| keyword.len() < KEYWORD_BYTES_MIN;
+        if let Some(keyword) = raw.keywords.iter().find(short) {
+            return Err(format!(
+                "has the keyword `{keyword}`, shorter than {KEYWORD_BYTES_MIN} bytes"
+            ));
+        }
+        if raw.examples.is_empty() || raw.negatives.is_empty() {
+            return Err("has no `examples` or no `negatives`".into());
+        }
+        let reach_bytes = raw.reach.unwrap_or(REACH_BYTES);
+        if reach_bytes > REACH_BYTES_MAX {
+            return Err(format!(
+                "has a `reach` of more than {REACH_BYTES_MAX} bytes"
+            ));
+        }
+        let pattern = raw.regex.map(|text| expand(&text)).transpose()?;
+        let anchored = |texts: Vec<String>| {
+            let anchored = texts.into_iter().map(|text| format!("^(?:{text})$"));
+            anchored.map(Pattern::new).collect()
+        };
+        Ok(Self {
+            unless: Unless {
+                value: anchored(raw.unless.value),
+                line: anchored(raw.unless.line),
+                path: globs(&raw.unless.path)?,
+            },
+            path: globs(&raw.path)?,
+            keywords: raw
+                .keywords
+                .iter()
+                .map(|keyword| keyword.to_ascii_lowercase())
+                .collect(),
+            id: raw.id,
+            title: raw.title,
+            category: raw.category,
+            severity: raw.severity,
+            confidence: raw.confidence,
+            reach_bytes,
+            pattern: pattern.map(Pattern::new),
+            checksum: raw.checksum,
+            entropy_min: raw.entropy,
+            random: raw.random,
+            setting: raw.setting,
+            near: raw.near,
+            companion: raw.companion,
+            operation: raw.operation,
+            examples: raw.examples,
+            negatives: raw.negatives,
+        })
+    }
+
+    /// The first segment of the id.
+    pub fn family(&self) -> &str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+
+    /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
+    pub fn trials(&self) -> Vec<String> {
+        let finds = |text: &str| match &self.pattern {
+            Some(_) => scan::finds(self, text.as_bytes()),
+            None => RelPath::parse(text.to_ascii_lowercase().as_bytes()).is_ok_and(|path| {
+                let matches =
+                    |globs: &Option<Globs>| globs.as_ref().map(|globs| globs.excludes(&path));
+                matches(&self.path) == Some(true) && matches(&self.unless.path) != Some(true)
+            }),
+        };
+        let id = &self.id;
+        let missed = self
+            .expanded(&self.examples)
+            .into_iter()
+            .filter(|text| !finds(text));
+        let missed = missed.map(|text| format!("rule `{id}` does not find its example `{text}`"));
+        let negatives = self
+            .expanded(&self.negatives)
+            .into_iter()
+            .filter(|text| finds(text));
+        let wrong = negatives.map(|text| format!("rule `{id}` finds its counter-example `{text}`"));
+        missed.chain(wrong).collect()
+    }
+
+    /// The texts of a list of templates, each expanded in the same way every time.
+    pub fn expanded(&self, templates: &[String]) -> Vec<String> {
+        let seeded = templates.iter().enumerate();
+        seeded
+            .map(|(at, text)| template::expand(text, &format!("{}/{at}", self.id)))
+            .collect()
+    }
+}
+
+const NO_ID: &str = "has an id that is not `family.kind` of `a-z`, `0-9` and `_`";
+
+/// Whether a text is two or more segments of `a-z`, `0-9` and `_`, with dots between.
+fn is_id(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let is_segment = |segment: &str| !segment.is_empty() && segment.bytes().all(is_inner);
+    text.contains('.') && text.split('.').all(is_segment)
+}
+
+impl Check {
+    /// The first segment of the id.
+    pub fn family(&self) -> &str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let globs = Globs::compile(patterns).map_err(|error| format!("has a path whose {error}"))?;
+    Ok(Some(globs))
+}
+
+/// What stands between a name and what is assigned to it: more of the identifier, a closing quote
+/// or bracket, an operator of some language or a blank, a call, a scheme and an opening quote.
+const ASSIGN: &str = concat!(
+    r#"[\w .\-\[\]"'\\]{0,40}?"#,
+    r#"(?:[ \t]{0,8}(?:\|\||[:?+|.!]{0,3}={1,3}>?|:{1,2}|=>|->|<-|,|>|</?\w{1,20}>\s{0,40}<\w{1,20}>)\s{0,24}|[ \t]{1,8})"#,
+    r#"(?:[\w.]{1,24}\()?[@bBuUrRfLN$]?\\{0,3}["'`]{0,3}(?:(?i:bearer|token|basic|apikey|key) )?"#,
+);
+/// What ends a value.
+const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
+/// What follows the name of a setting, value included: the rest of the name, then the syntaxes of
+/// assignments. Each has a group around its value; what it means is judged by the filter.
+const SETTING: &str = concat!(
+    r#"[\w.\-]{0,40}(?:\[[^\]\s]{0,20}\])?\\{0,3}["'`]?\]?(?:"#,
+    // The value of an entry beside the one that has the name.
+    r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]{1,300})["']|"#,
+    // In quotes behind an operator, a type, a call or a prefix; or behind a blank.
+    r#"(?:(?:[ ]?:[ ]?[\w&<>\[\]?.']{1,30})?[ \t]{0,20}(?:[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
+    r#"(?:[@bBuUrRfLN$&]{1,2}|(?:new )?[\w:.]{1,40}\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
+    r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]]){1,300})"|'((?:[^'\\\r\n]|\\[^\r\n]){1,300})'|`([^`\r\n]{1,300})`"#,
+    r#"|\\{1,3}"([^"\\\r\n]{1,300})\\{1,3}"|\\{1,3}'([^'\\\r\n]{1,300})\\{1,3}'|&quot;([^&<\r\n]{1,300})&quot;)"#,
+    // Without quotes.
+    r#"|[ \t]{0,20}(?:[:?+|.]{0,3}={1,3}>?|:{1,2}|=>)[ \t]{0,8}([^\s"'`<>,;][^\s"'`]{3,299})"#,
+    // The text of an element, an entry of a property list.
+    r#"|(?:\s[^<>\r\n]{0,60})?>\s{0,40}([^<>\s][^<>\r\n]{0,299}?)\s{0,40}</"#,
+    r#"|</key>\s{0,40}<string>([^<>\r\n]{1,300})</string>"#,
+    r#")"#,
+);
+
+/// Expands `{{assign "names"}}`, `{{end}}` and `{{setting "names"}}`.
+fn expand(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len() + 256);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, tail) = after.split_once("}}").ok_or("has a `{{` without `}}`")?;
+        out.push_str(before);
+        match name.split_once(' ') {
+            None if name == "end" => out.push_str(END),
+            Some((macro_name @ ("assign" | "setting"), names)) => {
+                let names = names.trim().trim_matches('"');
+                let behind = if macro_name == "assign" {
+                    ASSIGN
+                } else {
+                    SETTING
+                };
+                out.push_str(&format!("(?i:{names}){behind}"));
+            }
+            _ => return Err(format!("has the unknown macro `{name}`")),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
