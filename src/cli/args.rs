@@ -110,6 +110,8 @@ pub enum Format {
     Text,
     /// The report as one JSON document
     Json,
+    /// A page, where the command has one
+    Markdown,
 }
 
 /// When to colour.
@@ -143,6 +145,11 @@ impl Global {
     /// Whether stdout is to carry the report as JSON.
     pub fn wants_json(&self) -> bool {
         self.json || self.format == Some(Format::Json)
+    }
+
+    /// Whether stdout is to carry a page.
+    pub fn wants_markdown(&self) -> bool {
+        self.format == Some(Format::Markdown)
     }
 
     /// Whether `--output` means stdout.

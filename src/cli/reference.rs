@@ -19,6 +19,8 @@ pub enum Schema {
     Manifest,
     /// A snapshot of `agp rollback`
     Snapshot,
+    /// A playbook of `agp rollback`
+    Playbook,
     /// The report of `agp sign`
     ReportSign,
     /// The report of `agp verify`
@@ -38,6 +40,7 @@ impl Schema {
             Self::Policy => policy::schema(),
             Self::Manifest => integrity::schema(),
             Self::Snapshot => rollback::snapshot_schema(),
+            Self::Playbook => rollback::playbook_schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard::GuardBody>(),

@@ -192,6 +192,18 @@ codes! {
         "An earlier command was killed, and what it had begun was brought to its end", "";
     PLAYBOOK_INVALID = "playbook.invalid", High, Verdict::Error,
         "The playbook cannot be used", "make a new one with `agp rollback`";
+    PLAYBOOK_UNSIGNED = "playbook.unsigned", Medium, Verdict::Pass,
+        "A playbook written without a key can be changed by anybody",
+        "keep a signing secret configured, so that playbooks are signed";
+    PLAYBOOK_PRECONDITION = "playbook.precondition", Medium, Verdict::Pass,
+        "Something that the playbook needs does not hold now", "mend it before the playbook is needed";
+    PLAYBOOK_WAITING = "playbook.waiting", Medium, Verdict::Error,
+        "A step of a playbook waits for a person", "do it or agree, then say `--approve`";
+    PLAYBOOK_PASSED_OVER = "playbook.passed_over", Medium, Verdict::Pass,
+        "A step of a playbook failed, and the playbook goes on", "";
+    PLAYBOOK_STEP_FAILED = "playbook.step_failed", Critical, Verdict::Fail,
+        "A step of a playbook failed, and the playbook stopped there",
+        "mend what the message says, then execute the playbook again: it goes on at that step";
     PLAYBOOK_FORGED = "playbook.forged", Critical, Verdict::Fail,
         "The playbook was changed after it was signed", "make a new one with `agp rollback`";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,

@@ -6,7 +6,10 @@
 
 mod commit;
 mod error;
+mod execute;
+mod facts;
 mod intent;
+mod markdown;
 mod objects;
 mod plan;
 mod playbook;
@@ -20,7 +23,10 @@ mod store;
 
 pub use commit::{Atomicity, Recovered};
 pub use error::RollbackError;
+pub use execute::{Executed, Outcome, Request as ExecuteRequest, Stopped, execute};
+pub use markdown::markdown;
 pub use plan::{Aspect, Changes, Difference};
+pub use playbook::{Playbook, PolicyFacts, Step, Trust, schema as playbook_schema};
 pub use query::{Checked, Compared, Listed, Pruned};
 pub use restore::{Drilled, Preview, Request as RestoreRequest, Restored, RestoredTarget};
 pub use save::{Request as SaveRequest, Saved, shown};
@@ -30,6 +36,7 @@ pub use store::{Mark, Marks, Place};
 use store::{Access, Store};
 
 use crate::base::clock::Timestamp;
+use crate::policy::RollbackPlaybook;
 use crate::report::{Finding, codes};
 use crate::seal::Keyring;
 
@@ -37,8 +44,50 @@ use crate::seal::Keyring;
 ///
 /// # Errors
 /// Whatever cannot be read, held or written; then the store is as it was.
-pub fn save(place: Place<'_>, request: &SaveRequest<'_>) -> Result<Saved, RollbackError> {
+pub fn save(place: Place<'_>, request: &SaveRequest) -> Result<Saved, RollbackError> {
     save::save(&Store::open(place, Access::Write)?, request)
+}
+
+/// Takes a snapshot and makes the playbook that restores it; a copy of it is kept in the store.
+///
+/// # Errors
+/// As [`save`](fn@save).
+pub fn prepare(
+    place: Place<'_>,
+    request: &SaveRequest,
+    (policy, source): (&RollbackPlaybook, PolicyFacts),
+) -> Result<(Saved, Playbook), RollbackError> {
+    let store = Store::open(place, Access::Write)?;
+    let saved = save::save(&store, request)?;
+    let mut playbook = Playbook::make(
+        &store,
+        &playbook::Facts {
+            snapshot: &saved.snapshot,
+            policy,
+            source,
+            now: request.now,
+        },
+    );
+    playbook.sign(place.secret().as_deref(), request.now);
+    playbook.keep(&store)?;
+    Ok((saved, playbook))
+}
+
+/// Rehearses a playbook's snapshot, and writes into the playbook what that found.
+///
+/// # Errors
+/// As [`drill`].
+pub fn rehearse(
+    place: Place<'_>,
+    playbook: &mut Playbook,
+    now: Timestamp,
+) -> Result<Drilled, RollbackError> {
+    let store = Store::open(place, Access::Write)?;
+    let drilled = restore::drill(&store, &playbook.id)?;
+    playbook.rehearsed(&drilled, now);
+    playbook.sign(place.secret().as_deref(), now);
+    playbook.keep(&store)?;
+    Ok(drilled)
 }
 
 /// Restores a snapshot: every target, or none.

@@ -240,7 +240,7 @@ fn before(
     let saved = save::save(
         store,
         &save::Request {
-            targets: &there,
+            targets: there,
             label: None,
             reason: Reason::BeforeRestore,
             paranoid: false,
@@ -347,7 +347,7 @@ fn site(
 }
 
 /// A free name beside a tree.
-fn beside(target: &Path) -> PathBuf {
+pub(super) fn beside(target: &Path) -> PathBuf {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut name = b".".to_vec();
     name.extend_from_slice(target.file_name().unwrap_or_default().as_bytes());
@@ -358,7 +358,7 @@ fn beside(target: &Path) -> PathBuf {
 }
 
 /// What must be equal for names to be moved from one directory to the other.
-fn mount_of(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn mount_of(path: &Path) -> Option<(u64, u64)> {
     let device = path.metadata().ok()?.dev();
     #[cfg(target_os = "linux")]
     {

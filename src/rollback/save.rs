@@ -21,9 +21,9 @@ const CACHE_TYPE: &str = "application/vnd.agp.snapshot-cache.v1";
 
 /// Which trees, and how.
 #[derive(Clone)]
-pub struct Request<'a> {
+pub struct Request {
     /// What the trees are called, and where they are; none inside another, not empty.
-    pub targets: &'a [(String, PathBuf)],
+    pub targets: Vec<(String, PathBuf)>,
     /// What to call the snapshot.
     pub label: Option<String>,
     /// Why it is taken.
@@ -54,8 +54,8 @@ pub struct Saved {
 }
 
 /// Takes a snapshot in an open store.
-pub(super) fn save(store: &Store<'_>, request: &Request<'_>) -> Result<Saved, RollbackError> {
-    let targets = resolve(request.targets, store)?;
+pub(super) fn save(store: &Store<'_>, request: &Request) -> Result<Saved, RollbackError> {
+    let targets = resolve(&request.targets, store)?;
     store.begin_adding()?;
     let saved = save_all(store, request, &targets);
     if saved.is_err() {
@@ -67,7 +67,7 @@ pub(super) fn save(store: &Store<'_>, request: &Request<'_>) -> Result<Saved, Ro
 
 fn save_all(
     store: &Store<'_>,
-    request: &Request<'_>,
+    request: &Request,
     targets: &[(String, PathBuf)],
 ) -> Result<Saved, RollbackError> {
     let secret = store.place.secret();
@@ -110,10 +110,9 @@ fn save_all(
     if !refused.is_empty() && !request.allow_incomplete {
         return Err(RollbackError::Entries(refused));
     }
-    findings.extend(refused.into_iter().map(|finding| Finding {
-        severity: codes::SNAPSHOT_INCOMPLETE.severity,
-        code: &codes::SNAPSHOT_INCOMPLETE,
-        ..finding
+    findings.extend(refused.into_iter().map(|refused| {
+        let told = Finding::new(&codes::SNAPSHOT_INCOMPLETE, refused.message);
+        told.at(refused.path.unwrap_or_default())
     }));
     let (added_objects, added_bytes) = store.objects.added();
     if added_objects > 0 {

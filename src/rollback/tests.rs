@@ -46,9 +46,8 @@ impl Folder {
     }
 
     fn save(&self) -> Snapshot {
-        let targets = [("tree".to_owned(), self.at("tree"))];
         let request = SaveRequest {
-            targets: &targets,
+            targets: vec![("tree".to_owned(), self.at("tree"))],
             label: None,
             reason: Reason::Asked,
             paranoid: false,

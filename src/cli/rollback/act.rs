@@ -1,28 +1,28 @@
 //! Each action: flags in, a report out.
 
+use std::path::PathBuf;
+
 use super::body::{DifferenceLine, RollbackBody, SnapshotLine, Summary, TargetLine};
-use super::{
-    Action, CheckArgs, DiffArgs, DrillArgs, HowArgs, OneArgs, PruneArgs, RestoreArgs, SnapshotArgs,
-};
+use super::{Action, CheckArgs, DiffArgs, HowArgs, OneArgs, PruneArgs, RestoreArgs, TakeArgs};
 use crate::base::units;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::spine::{self, Context};
 use crate::inventory::Globs;
 use crate::report::{Finding, Report, Resource, codes};
 use crate::rollback::{
-    self, Atomicity, Changes, Listed, Mark, Place, Reason, Recovered, RestoreRequest, Restored,
-    RollbackError, SaveRequest, Saved,
+    self, Atomicity, Changes, Drilled, Listed, Mark, Place, Reason, Recovered, RestoreRequest,
+    Restored, RollbackError, SaveRequest, Saved,
 };
 
 /// Does what was asked for.
 pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Failure> {
-    let place = Place {
-        state_dir: &context.state_dir,
-        keyring: Some(context.keyring()?),
-        progress: context.progress,
-    };
+    let place = place(context)?;
     match action {
-        Action::Snapshot(arguments) => snapshot(arguments, (context, place)),
+        Action::Snapshot(arguments) => {
+            let taken = (&arguments.target_dirs[..], &arguments.take);
+            let saved = rollback::save(place, &save_request(taken, context)).map_err(failure)?;
+            saved_report(saved, (&arguments.take, place))
+        }
         Action::Restore(arguments) => restore(arguments, (context, place)),
         Action::Undo(arguments) => {
             context.confirm(arguments.how.yes, "undo the newest restore")?;
@@ -32,12 +32,12 @@ pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Fail
                 .map_err(failure)
         }
         Action::List(_) => rollback::list(place).map(list_report).map_err(failure),
-        Action::Show(arguments) => rollback::show(place, &arguments.snapshot)
-            .map(|listed| show_report(&listed))
-            .map_err(failure),
         Action::Diff(arguments) => diff(arguments, place),
         Action::Check(arguments) => check(arguments, place),
-        Action::Drill(arguments) => drill(arguments, place),
+        // Those that may be about a playbook stand with it.
+        Action::Show(_) | Action::Drill(_) | Action::Execute(_) => {
+            Err(Failure::because(Kind::Usage, "a playbook is asked for"))
+        }
         Action::Recover(_) => rollback::recover(place)
             .map(recover_report)
             .map_err(failure),
@@ -89,7 +89,7 @@ pub(super) fn failure(error: RollbackError) -> Failure {
     }
 }
 
-fn body(action: &str, status: &str) -> RollbackBody {
+pub(super) fn body(action: &str, status: &str) -> RollbackBody {
     RollbackBody {
         summary: Summary {
             action: action.to_owned(),
@@ -100,40 +100,47 @@ fn body(action: &str, status: &str) -> RollbackBody {
     }
 }
 
-fn report(headline: String, findings: Vec<Finding>, body: &RollbackBody) -> Report {
+pub(super) fn report(headline: String, findings: Vec<Finding>, body: &RollbackBody) -> Report {
     Report::new("rollback", headline, findings).with_body(body)
 }
 
-fn snapshot(
-    arguments: &SnapshotArgs,
-    (context, place): (&Context<'_>, Place<'_>),
+/// The store of this command.
+pub(super) fn place<'a>(context: &'a Context<'_>) -> Result<Place<'a>, Failure> {
+    Ok(Place {
+        state_dir: &context.state_dir,
+        keyring: Some(context.keyring()?),
+        progress: context.progress,
+    })
+}
+
+/// What to take a snapshot of, and how.
+pub(super) fn save_request(
+    (targets, take): (&[PathBuf], &TakeArgs),
+    context: &Context<'_>,
+) -> SaveRequest {
+    let named = targets
+        .iter()
+        .map(|path| (rollback::shown(path), path.clone()));
+    SaveRequest {
+        targets: named.collect(),
+        label: take.label.clone(),
+        reason: Reason::Asked,
+        paranoid: take.paranoid,
+        allow_incomplete: take.allow_incomplete,
+        now: context.started_at,
+        audit_head: context.audit_head.clone(),
+    }
+}
+
+/// The report of a snapshot that was taken; pins it where that is asked for.
+pub(super) fn saved_report(
+    saved: Saved,
+    (take, place): (&TakeArgs, Place<'_>),
 ) -> Result<Report, Failure> {
-    let named = arguments.target_dirs.iter();
-    let named: Vec<_> = named
-        .map(|path| (rollback::shown(path), path.clone()))
-        .collect();
-    let saved = rollback::save(
-        place,
-        &SaveRequest {
-            targets: &named,
-            label: arguments.label.clone(),
-            reason: Reason::Asked,
-            paranoid: arguments.paranoid,
-            allow_incomplete: arguments.allow_incomplete,
-            now: context.started_at,
-            audit_head: context.audit_head.clone(),
-        },
-    )
-    .map_err(failure)?;
-    if arguments.pin {
+    if take.pin {
         let pin = (saved.snapshot.id.as_str(), Mark::Pinned);
         rollback::mark(place, pin, true).map_err(failure)?;
     }
-    saved_report(saved, place)
-}
-
-/// The report of a snapshot that was taken.
-fn saved_report(saved: Saved, place: Place<'_>) -> Result<Report, Failure> {
     let listed = rollback::show(place, &saved.snapshot.id).map_err(failure)?;
     let mut body = body("snapshot", "saved");
     body.summary.snapshot = Some(saved.snapshot.id.clone());
@@ -313,7 +320,7 @@ fn line_of(line: &SnapshotLine) -> String {
     text
 }
 
-fn show_report(listed: &Listed) -> Report {
+pub(super) fn show_report(listed: &Listed) -> Report {
     let mut body = body("show", "shown");
     let mut headline = listed.id.clone();
     if let Some(line) = SnapshotLine::of(listed) {
@@ -378,8 +385,8 @@ fn check(arguments: &CheckArgs, place: Place<'_>) -> Result<Report, Failure> {
     Ok(report(headline, checked.findings, &body))
 }
 
-fn drill(arguments: &DrillArgs, place: Place<'_>) -> Result<Report, Failure> {
-    let drilled = rollback::drill(place, &arguments.snapshot).map_err(failure)?;
+/// The report of a rehearsal.
+pub(super) fn drill_report(drilled: Drilled) -> Report {
     let mut body = body("drill", "rehearsed");
     body.summary.snapshot = Some(drilled.snapshot.clone());
     body.summary.files = drilled.files;
@@ -392,7 +399,7 @@ fn drill(arguments: &DrillArgs, place: Place<'_>) -> Result<Report, Failure> {
         units::bytes(drilled.bytes),
         drilled.duration.as_secs_f64()
     );
-    Ok(report(headline, drilled.findings, &body))
+    report(headline, drilled.findings, &body)
 }
 
 fn recover_report(recovered: Recovered) -> Report {

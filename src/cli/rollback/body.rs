@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::rollback::{Atomicity, Changes, Difference, Listed, Reason, Seal};
+use crate::rollback::{Atomicity, Changes, Difference, Listed, Playbook, Reason, Seal};
 
 /// The sections of a rollback report; those that an action does not fill are empty.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -16,6 +16,10 @@ pub struct RollbackBody {
     pub targets: Vec<TargetLine>,
     /// What two trees do not have in common, sorted by target and path.
     pub differences: Vec<DifferenceLine>,
+    /// The playbook that is shown.
+    pub playbook: Option<Playbook>,
+    /// Steps of a playbook that are done, now or in an earlier execution.
+    pub steps_done: Vec<String>,
 }
 
 /// All together.

@@ -2,13 +2,14 @@
 
 mod act;
 mod body;
+mod playbook;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::args::{Command, KeyArgs};
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use super::spine::{Conduct, Context, Done};
 use crate::report::Finding;
 use crate::rollback::{self, Place, Recovered};
@@ -22,14 +23,38 @@ pub use body::RollbackBody;
 /// exchanges the two in one step; what was there before is kept for `undo`.
 #[derive(Debug, Args)]
 #[command(
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
-    after_help = "Example: agp rollback snapshot --target-dirs output config --label before-release"
+    after_help = "Without a subcommand: takes a snapshot of `--target-dirs` and writes the playbook that restores it to `--output`.\n\nExample: agp rollback --target-dirs output config --output rollback_playbook.json"
 )]
 pub struct RollbackArgs {
+    /// Take in these trees, none inside another
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub target_dirs: Vec<PathBuf>,
+    /// How to take the snapshot.
+    #[command(flatten)]
+    pub take: TakeArgs,
     /// What to do.
     #[command(subcommand)]
-    pub action: Action,
+    pub action: Option<Action>,
+}
+
+/// How to take a snapshot.
+#[derive(Debug, Args)]
+pub struct TakeArgs {
+    /// Call it this
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+    /// Keep it whatever its age
+    #[arg(long)]
+    pub pin: bool,
+    /// Read every file, whatever its times say
+    #[arg(long)]
+    pub paranoid: bool,
+    /// Leave out what cannot be read or kept, and say so; a restore will not touch it
+    #[arg(long)]
+    pub allow_incomplete: bool,
+    /// Where the secret comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
 }
 
 /// What to do.
@@ -43,14 +68,16 @@ pub enum Action {
     Undo(UndoArgs),
     /// List the snapshots, the oldest first
     List(KeyArgs),
-    /// Show one snapshot
-    Show(OneArgs),
+    /// Show a snapshot, or a playbook for a person on call
+    Show(ShowArgs),
     /// Compare a snapshot with another one, or with the trees as they are now
     Diff(DiffArgs),
     /// Find out whether every snapshot can be restored
     Check(CheckArgs),
-    /// Restore a snapshot to a scratch place, compare it, and say how long it took
+    /// Rehearse: restore to a scratch place, compare, and write into the playbook how long it took
     Drill(DrillArgs),
+    /// Run a playbook, verify each step, and go on where the last run stopped
+    Execute(ExecuteArgs),
     /// Bring to its end what a killed command had begun
     Recover(KeyArgs),
     /// Remove snapshots older than the policy's `backup_retention_days`
@@ -67,21 +94,9 @@ pub struct SnapshotArgs {
     /// Take in these trees, none inside another
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     pub target_dirs: Vec<PathBuf>,
-    /// Call it this
-    #[arg(long, value_name = "TEXT")]
-    pub label: Option<String>,
-    /// Keep it whatever its age
-    #[arg(long)]
-    pub pin: bool,
-    /// Read every file, whatever its times say
-    #[arg(long)]
-    pub paranoid: bool,
-    /// Leave out what cannot be read or kept, and say so; a restore will not touch it
-    #[arg(long)]
-    pub allow_incomplete: bool,
-    /// Where the secret comes from.
+    /// How to take it.
     #[command(flatten)]
-    pub key: KeyArgs,
+    pub take: TakeArgs,
 }
 
 /// Flags of `agp rollback restore`.
@@ -141,12 +156,45 @@ pub struct OneArgs {
     pub key: KeyArgs,
 }
 
+/// Flags of `agp rollback show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: agp rollback show rollback_playbook.json --markdown")]
+pub struct ShowArgs {
+    /// A playbook's file; or a snapshot's name or its beginning, a label, `last` or `last-good`
+    #[arg(value_name = "SNAPSHOT|PLAYBOOK")]
+    pub what: String,
+    /// Print a playbook as a page for a person on call (the same as `--format markdown`)
+    #[arg(long)]
+    pub markdown: bool,
+    /// Where the secret comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
+
+/// Flags of `agp rollback execute`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: agp rollback execute rollback_playbook.json --approve")]
+pub struct ExecuteArgs {
+    /// The playbook's file
+    #[arg(value_name = "PLAYBOOK")]
+    pub playbook: PathBuf,
+    /// Begin at this step, whatever was done before
+    #[arg(long, value_name = "STEP")]
+    pub from: Option<String>,
+    /// Say that you did what a step asks of a person, and agree where one asks for it
+    #[arg(long)]
+    pub approve: bool,
+    /// Where the secret comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
+
 /// Flags of `agp rollback drill`.
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// A snapshot's name or its beginning, a label, `last` or `last-good`
-    #[arg(value_name = "SNAPSHOT", default_value = "last")]
-    pub snapshot: String,
+    /// A playbook's file; or a snapshot's name or its beginning, a label, `last` or `last-good`
+    #[arg(value_name = "SNAPSHOT|PLAYBOOK", default_value = "last")]
+    pub what: String,
     /// Where the secret comes from.
     #[command(flatten)]
     pub key: KeyArgs,
@@ -192,24 +240,27 @@ impl RollbackArgs {
     /// How the spine treats it.
     pub fn conduct(&self) -> Conduct {
         let (event, changes) = match &self.action {
-            Action::Snapshot(_) => ("rollback.snapshot", true),
-            Action::Restore(restore) => ("rollback.restore", !restore.dry_run),
-            Action::Undo(_) => ("rollback.undo", true),
-            Action::List(_) => ("rollback.list", false),
-            Action::Show(_) => ("rollback.show", false),
-            Action::Diff(_) => ("rollback.diff", false),
-            Action::Check(_) => ("rollback.check", false),
-            Action::Drill(_) => ("rollback.drill", true),
-            Action::Recover(_) => ("rollback.recover", true),
-            Action::Prune(prune) => ("rollback.prune", !prune.dry_run),
-            Action::Pin(_) => ("rollback.pin", true),
-            Action::Unpin(_) => ("rollback.unpin", true),
+            None => ("rollback.playbook", true),
+            Some(Action::Snapshot(_)) => ("rollback.snapshot", true),
+            Some(Action::Restore(restore)) => ("rollback.restore", !restore.dry_run),
+            Some(Action::Undo(_)) => ("rollback.undo", true),
+            Some(Action::List(_)) => ("rollback.list", false),
+            Some(Action::Show(_)) => ("rollback.show", false),
+            Some(Action::Diff(_)) => ("rollback.diff", false),
+            Some(Action::Check(_)) => ("rollback.check", false),
+            Some(Action::Drill(_)) => ("rollback.drill", true),
+            Some(Action::Execute(_)) => ("rollback.execute", true),
+            Some(Action::Recover(_)) => ("rollback.recover", true),
+            Some(Action::Prune(prune)) => ("rollback.prune", !prune.dry_run),
+            Some(Action::Pin(_)) => ("rollback.pin", true),
+            Some(Action::Unpin(_)) => ("rollback.unpin", true),
         };
         Conduct {
             name: "rollback",
             event,
             changes,
-            reports_to_output: true,
+            // Without a subcommand the playbook goes there.
+            reports_to_output: self.action.is_some(),
         }
     }
 
@@ -217,24 +268,53 @@ impl RollbackArgs {
     fn finishes_pending(&self) -> bool {
         matches!(
             &self.action,
-            Action::Recover(_) | Action::Restore(_) | Action::Undo(_)
+            Some(Action::Recover(_) | Action::Restore(_) | Action::Undo(_))
         )
     }
 
     /// The key flags.
     pub fn key(&self) -> &KeyArgs {
         match &self.action {
-            Action::Snapshot(arguments) => &arguments.key,
-            Action::Restore(arguments) => &arguments.how.key,
-            Action::Undo(arguments) => &arguments.how.key,
-            Action::List(key) | Action::Recover(key) => key,
-            Action::Show(arguments) | Action::Pin(arguments) | Action::Unpin(arguments) => {
-                &arguments.key
+            None => &self.take.key,
+            Some(Action::Snapshot(arguments)) => &arguments.take.key,
+            Some(Action::Restore(arguments)) => &arguments.how.key,
+            Some(Action::Undo(arguments)) => &arguments.how.key,
+            Some(Action::List(key) | Action::Recover(key)) => key,
+            Some(Action::Pin(arguments) | Action::Unpin(arguments)) => &arguments.key,
+            Some(Action::Show(arguments)) => &arguments.key,
+            Some(Action::Diff(arguments)) => &arguments.key,
+            Some(Action::Check(arguments)) => &arguments.key,
+            Some(Action::Drill(arguments)) => &arguments.key,
+            Some(Action::Execute(arguments)) => &arguments.key,
+            Some(Action::Prune(arguments)) => &arguments.key,
+        }
+    }
+
+    /// Whether a flag stands before the subcommand that belongs behind it, or nothing is asked for.
+    fn check(&self) -> Result<(), Failure> {
+        let (take, key) = (&self.take, &self.take.key);
+        let flags = [
+            take.pin,
+            take.paranoid,
+            take.allow_incomplete,
+            key.key_stdin,
+        ];
+        let any = flags.contains(&true)
+            || !self.target_dirs.is_empty()
+            || take.label.is_some()
+            || key.key_file.is_some()
+            || key.key_command.is_some();
+        match (&self.action, self.target_dirs.is_empty()) {
+            (Some(_), _) if any => {
+                let text = "flags of a subcommand stand before it";
+                Err(Failure::because(Kind::Usage, text).with_hint("put them behind it"))
             }
-            Action::Diff(arguments) => &arguments.key,
-            Action::Check(arguments) => &arguments.key,
-            Action::Drill(arguments) => &arguments.key,
-            Action::Prune(arguments) => &arguments.key,
+            (None, true) => {
+                let text = "no target is named";
+                let hint = "name trees with `--target-dirs`, or see `agp rollback --help`";
+                Err(Failure::because(Kind::Usage, text).with_hint(hint))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -243,8 +323,17 @@ impl RollbackArgs {
     /// # Errors
     /// Whatever kept it from its end; then no live tree was touched, unless the finding says so.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
+        self.check()?;
         let _bar = context.show_progress();
-        act::act(&self.action, context).map(Done::Report)
+        match &self.action {
+            None => playbook::prepare((&self.target_dirs, &self.take), context),
+            Some(Action::Show(arguments)) => playbook::show(arguments, context),
+            Some(Action::Drill(arguments)) => playbook::drill(arguments, context).map(Done::Report),
+            Some(Action::Execute(arguments)) => {
+                playbook::execute(arguments, context).map(Done::Report)
+            }
+            Some(action) => act::act(action, context).map(Done::Report),
+        }
     }
 }
 
