@@ -599,6 +599,135 @@ fn killed_at_any_moment_a_restore_leaves_each_target_old_or_new_and_recovery_bot
     succeeds(&place, &["check", "--read-data"]);
 }
 
+/// The guide's own call.
+fn prepare(place: &Place) {
+    let words = ["--target-dirs", "a", "b", "--output", "playbook.json"];
+    succeeds(place, &words);
+}
+
+#[test]
+fn the_guides_call_takes_a_snapshot_and_writes_a_playbook_that_runs() {
+    let place = place();
+    let good = states(&place);
+    prepare(&place);
+    let playbook: serde_json::Value = serde_json::from_str(&place.read("playbook.json")).unwrap();
+    let held = playbook["preconditions"].as_array().unwrap().iter();
+    assert!(
+        held.clone().all(|one| one["result_now"] == "ok"),
+        "{playbook:#}"
+    );
+    assert_eq!(playbook["snapshots"].as_array().unwrap().len(), 2);
+    damage(&place);
+    let bad = states(&place);
+    // A step that asks for a person stops it, and nothing live was touched.
+    let stopped = rollback(&place, &["execute", "playbook.json", "--json"]);
+    assert_eq!(
+        (stopped.code, codes(&stopped.json())),
+        (2, vec!["playbook.waiting".to_owned()])
+    );
+    assert_eq!(stopped.json()["steps_done"], serde_json::json!(["check"]));
+    assert_eq!(states(&place), bad);
+    // It goes on where it stopped.
+    let ran = succeeds(&place, &["execute", "playbook.json", "--approve", "--json"]).json();
+    assert_eq!(ran["summary"]["status"], "executed");
+    assert_eq!(states(&place), good);
+    damage(&place);
+    succeeds(
+        &place,
+        &["execute", "playbook.json", "--approve", "--from", "restore"],
+    );
+    assert_eq!(states(&place), good);
+    assert_eq!(
+        rollback(&place, &["execute", "playbook.json", "--from", "nothing"]).code,
+        2
+    );
+}
+
+#[test]
+fn a_playbook_is_rehearsed_and_read_by_a_person_on_call() {
+    let place = place();
+    prepare(&place);
+    succeeds(&place, &["drill", "playbook.json"]);
+    let playbook: serde_json::Value = serde_json::from_str(&place.read("playbook.json")).unwrap();
+    assert_eq!(playbook["rehearsal"]["result"], "ok");
+    let page = succeeds(&place, &["show", "playbook.json", "--format", "markdown"]).stdout;
+    let id = playbook["id"].as_str().unwrap();
+    for needed in [
+        &format!("agp rollback restore {id} --yes"),
+        "agp rollback undo",
+        "## Steps",
+        "Rehearsed",
+    ] {
+        assert!(page.contains(needed), "{needed}: {page}");
+    }
+    // What the page says, done by hand, works.
+    damage(&place);
+    for line in page
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("agp rollback"))
+    {
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        if !words.contains(&"undo") {
+            assert_eq!(place.run(&words).code, 0, "{line}");
+        }
+    }
+    succeeds(&place, &["diff", id]);
+}
+
+#[test]
+fn a_playbook_that_is_none_or_was_changed_runs_nothing() {
+    let mut place = place();
+    prepare(&place);
+    damage(&place);
+    let bad = states(&place);
+    let text = place.read("playbook.json");
+    let mut unsigned: serde_json::Value = serde_json::from_str(&text).unwrap();
+    unsigned["signature"] = serde_json::Value::Null;
+    for (content, code) in [
+        (text.replace("\"restore\",", "\"undo\","), "playbook.forged"),
+        (
+            text.replace("\"max_attempts\": 2", "\"max_attempts\": 3"),
+            "playbook.forged",
+        ),
+        (unsigned.to_string(), "playbook.invalid"),
+        (text.replacen("\"1.0\"", "\"2.0\"", 1), "playbook.invalid"),
+        (text.replacen('{', "{\"more\": 1,", 1), "playbook.invalid"),
+        (text[..text.len() / 2].to_owned(), "playbook.invalid"),
+        (String::new(), "playbook.invalid"),
+    ] {
+        assert_ne!(content, text);
+        place.write("changed.json", content);
+        for verb in ["execute", "drill", "show"] {
+            let ran = rollback(&place, &[verb, "changed.json", "--json"]);
+            assert_eq!(
+                (ran.code, codes(&ran.json())),
+                (2, vec![code.to_owned()]),
+                "{verb}: {ran:?}"
+            );
+        }
+    }
+    place.set("POCKETMON_SIGN_SECRET", &secret().replace('0', "f"));
+    let ran = rollback(&place, &["execute", "playbook.json", "--approve"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("not at hand"), "{ran:?}");
+    assert_eq!(states(&place), bad);
+}
+
+#[test]
+fn a_failed_snapshot_leaves_an_older_playbook_as_it_is() {
+    let place = place();
+    prepare(&place);
+    let before = place.read("playbook.json");
+    let _socket = std::os::unix::net::UnixListener::bind(place.at("a/socket")).unwrap();
+    let ran = rollback(
+        &place,
+        &["--target-dirs", "a", "b", "--output", "playbook.json"],
+    );
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert_eq!(place.read("playbook.json"), before);
+}
+
 #[test]
 fn a_report_says_the_same_in_every_action_and_names_are_printed_harmlessly() {
     let place = place();

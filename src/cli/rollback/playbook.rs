@@ -1,6 +1,9 @@
 //! The playbook at the command line: made, shown, rehearsed, executed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -155,7 +158,7 @@ pub(super) fn execute(arguments: &ExecuteArgs, context: &Context<'_>) -> Result<
         from: arguments.from.as_deref(),
         approved: arguments.approve,
     };
-    let mut run = |step: &Step| run_step(step, context);
+    let mut run = |step: &Step| within_time(step, context);
     let executed = rollback::execute(place, (&playbook, &request), &mut run).map_err(failure)?;
     let (status, headline) = told(&executed, &playbook, &mut findings);
     let mut body = act::body("execute", status);
@@ -196,6 +199,30 @@ fn told(
             ("failed", format!("stopped at `{step}`: {count} done"))
         }
     }
+}
+
+/// Runs one step, and asks it to stop when its time is over; a restore that has reached its commit
+/// point goes on to its end.
+fn within_time(step: &Step, context: &Context<'_>) -> Outcome {
+    let interrupted = Arc::clone(&context.progress.interrupted);
+    let (finished, wait) = mpsc::channel::<()>();
+    let timeout = Duration::from_secs(step.timeout_seconds.max(1));
+    let watch = std::thread::spawn(move || {
+        let is_late = wait.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout);
+        if is_late {
+            interrupted.store(true, Ordering::Relaxed);
+        }
+        is_late
+    });
+    let outcome = run_step(step, context);
+    drop(finished);
+    if watch.join().unwrap_or(false) {
+        context.progress.interrupted.store(false, Ordering::Relaxed);
+        if outcome != Outcome::Done {
+            return Outcome::Failed(format!("it took longer than {} s", step.timeout_seconds));
+        }
+    }
+    outcome
 }
 
 /// Runs one step within this process: its words are those of `agp rollback`, and nothing else runs.
