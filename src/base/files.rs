@@ -97,7 +97,8 @@ fn open_for_reading(path: &Path, extra_flags: i32) -> Result<File, FileError> {
 
 /// Replaces a file with what `write` writes: a nameless file in the same directory, `fsync`,
 /// a name, `rename`, `fsync` of the directory. Until the rename the old file stands untouched.
-/// A device, FIFO or socket at `path` (also behind a link, as `/dev/stdout` is) is written to.
+/// A link at `path` is replaced and not followed. What cannot be replaced is written to: a
+/// character device, a FIFO that somebody reads, and our own descriptors (`/dev/stdout`).
 ///
 /// # Errors
 /// Those of `write` and of the system; then the old file still stands.
@@ -106,21 +107,49 @@ pub fn write_atomic(
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let attempt = || {
-        if let Ok(meta) = fs::metadata(path)
-            && is_stream(&meta.file_type())
-        {
-            let mut stream = fs::OpenOptions::new().write(true).open(path)?;
+    let attempt = || match open_stream(path)? {
+        Some(mut stream) => {
             write(&mut stream)?;
-            return stream.flush();
+            stream.flush()
         }
-        replace(path, mode, write)
+        None => replace(path, mode, write),
     };
     attempt().map_err(FileError::at("write", path))
 }
 
-fn is_stream(kind: &fs::FileType) -> bool {
-    kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
+/// Opens what is written to where it stands; `None` for everything that is replaced. Never waits:
+/// a FIFO that nobody reads is an error, since anyone may have put it there.
+fn open_stream(path: &Path) -> io::Result<Option<File>> {
+    let Ok(kind) = fs::symlink_metadata(path).map(|meta| meta.file_type()) else {
+        return Ok(None);
+    };
+    if kind.is_block_device() {
+        let text = "it is a block device";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let is_stream = kind.is_char_device() || kind.is_fifo() || kind.is_socket();
+    if !is_stream && !is_own_descriptor(path) {
+        return Ok(None);
+    }
+    // Behind a descriptor may stand a file that the shell appends to.
+    let file = fs::OpenOptions::new()
+        .append(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32)
+        .open(path)?;
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(Some(file))
+}
+
+/// Whether a path, or the link at it, names a descriptor of this process, as `/dev/stdout` and
+/// `/dev/fd/3` do.
+fn is_own_descriptor(path: &Path) -> bool {
+    let Ok(descriptors) = Path::new("/proc/self/fd").canonicalize() else {
+        return false;
+    };
+    let link = fs::read_link(path).ok();
+    let mut places = [Some(path), link.as_deref()].into_iter().flatten();
+    places.any(|place| parent_of(place).canonicalize().ok().as_ref() == Some(&descriptors))
 }
 
 fn replace(
@@ -141,10 +170,18 @@ fn replace(
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()?;
-        if !named {
-            give_name(&file.into(), &temporary)?;
+        let place = directory.join(name);
+        if named {
+            fs::rename(&temporary, place)?;
+        } else {
+            let file = file.into();
+            // A free name is taken at once, so that no kill leaves another one behind.
+            if give_name(&file, &place).is_err() {
+                remove_if_there(&temporary)?;
+                give_name(&file, &temporary)?;
+                fs::rename(&temporary, place)?;
+            }
         }
-        fs::rename(&temporary, directory.join(name))?;
         sync_directory(directory)
     };
     finish().inspect_err(|_| {
@@ -161,13 +198,23 @@ pub fn parent_of(path: &Path) -> &Path {
     }
 }
 
+/// How the temporary name of a file ends.
+const TEMPORARY_END: &str = ".agp-new";
+
 /// The name that a new version of `path` bears for the moment between being complete and being
 /// renamed. One fixed name, so that what a crash leaves is recognised and replaced.
 pub fn temporary_of(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(".agp-new");
+    name.push(TEMPORARY_END);
     parent_of(path).join(name)
+}
+
+/// Whether a path looks like what [`temporary_of`] gives: perhaps a killed command left it, and
+/// perhaps somebody wants that to be thought.
+pub fn looks_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b".") && name.ends_with(TEMPORARY_END.as_bytes())
 }
 
 /// A file without a name where the file system has that (`O_TMPFILE`), so that a kill leaves
@@ -189,14 +236,14 @@ fn open_temporary(directory: &Path, temporary: &Path) -> io::Result<(File, bool)
     Ok((file, true))
 }
 
-fn give_name(file: &OwnedFd, temporary: &Path) -> io::Result<()> {
-    remove_if_there(temporary)?;
+/// Names a nameless file; an error where the name is taken.
+fn give_name(file: &OwnedFd, path: &Path) -> io::Result<()> {
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(
         CWD,
         nameless,
         CWD,
-        temporary,
+        path,
         AtFlags::SYMLINK_FOLLOW,
     )?)
 }
@@ -253,6 +300,52 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn writes_to_streams_and_never_through_a_link_nor_to_a_fifo_without_a_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let write = |name: &str| write_atomic(&at(name), 0o644, |out| out.write_all(b"new"));
+        fs::write(at("target"), "old").unwrap();
+        for (name, target) in [("file", "target"), ("null", "/dev/null"), ("none", "away")] {
+            std::os::unix::fs::symlink(target, at(name)).unwrap();
+            write(name).unwrap();
+            assert!(fs::symlink_metadata(at(name)).unwrap().is_file(), "{name}");
+        }
+        assert_eq!(fs::read(at("target")).unwrap(), b"old");
+        assert!(!at("away").exists());
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(CWD, at("fifo"), fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(write("fifo").is_err());
+        let reader = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(at("fifo"))
+            .unwrap();
+        write("fifo").unwrap();
+        let mut bytes = Vec::new();
+        (&reader).take(3).read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"new");
+        write_atomic(Path::new("/dev/null"), 0o644, |out| out.write_all(b"x")).unwrap();
+        let null = fs::symlink_metadata("/dev/null").unwrap();
+        assert!(null.file_type().is_char_device());
+    }
+
+    #[test]
+    fn a_descriptor_of_our_own_is_appended_to_and_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "old ").unwrap();
+        let held = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let link = folder.path().join("link");
+        let descriptor = format!("/proc/self/fd/{}", held.as_raw_fd());
+        std::os::unix::fs::symlink(&descriptor, &link).unwrap();
+        for place in [Path::new(&descriptor), &link] {
+            write_atomic(place, 0o644, |out| out.write_all(b"new ")).unwrap();
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"old new new ");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]

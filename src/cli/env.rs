@@ -96,18 +96,23 @@ pub fn state_dir() -> Option<PathBuf> {
 /// `SOURCE_DATE_EPOCH`.
 ///
 /// # Errors
-/// A value that is not a number of seconds from 0 on: silently ignoring it would give manifests
-/// that are not reproducible.
+/// A value that is not a number of seconds from 0 to the end of the year 9999: silently ignoring
+/// or bounding it would give manifests that are not reproducible.
 pub fn source_date_epoch() -> Result<Option<Timestamp>, String> {
     let Some(value) = text(SOURCE_DATE_EPOCH.name) else {
         return Ok(None);
     };
-    match value.parse::<i64>() {
-        Ok(seconds) if seconds >= 0 => Ok(Some(Timestamp::from_unix_seconds(seconds))),
-        _ => Err(format!(
-            "`SOURCE_DATE_EPOCH` is `{value}`, not a number of seconds since 1970"
-        )),
-    }
+    let digits = Some(&value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    let seconds = digits.and_then(|digits| digits.parse::<i64>().ok());
+    seconds
+        .map(|seconds| (seconds, Timestamp::from_unix_seconds(seconds)))
+        .filter(|(seconds, instant)| instant.unix_seconds() == *seconds)
+        .map(|(_, instant)| Some(instant))
+        .ok_or_else(|| {
+            format!(
+                "`SOURCE_DATE_EPOCH` is `{value}`, not a number of seconds since 1970 up to the year 9999"
+            )
+        })
 }
 
 /// Who is at work, where the environment says.

@@ -1,17 +1,35 @@
-//! `agp guard`: finds what should not be in a tree.
+//! `agp guard`: finds what should not be in a tree, and says what may not be done to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::args::KeyArgs;
+use super::env;
 use super::failure::{Failure, Kind};
+use super::guard_report::{self, OperationsSection};
+use super::rules::RulesArgs;
 use super::spine::{self, Context, Done};
-use crate::base::units;
-use crate::guard::{self, Coverage, Evaluation, GuardError, Request, Scanner};
-use crate::report::{Report, Resource};
+use crate::base::files;
+use crate::base::naming::shown;
+use crate::base::severity::Severity;
+use crate::base::units::printable;
+use crate::guard::{
+    self, Baseline, BaselineUse, Enforcement, Evaluation, Found, GuardError, Operation, Operations,
+    Place, Request, RuleFile, Salt, SaltOrigin, Scanner, SelectError, Selection, Terms,
+};
+use crate::inventory::TakeError;
+use crate::policy::{Loaded, Source};
+use crate::report::{Finding, Resource, codes};
+
+/// The largest baseline that is read, bytes.
+const BASELINE_BYTES_MAX: u64 = 256 << 20;
+/// The largest file of rules that is read, bytes.
+const RULES_BYTES_MAX: u64 = 4 << 20;
+/// The most threads that may be asked for.
+const JOBS_MAX: u16 = 1024;
 
 /// Find secrets, suspicious files, unauthorized operations and configuration violations
 ///
@@ -26,9 +44,36 @@ pub struct GuardArgs {
     /// What to do with rules instead of scanning.
     #[command(subcommand)]
     pub command: Option<GuardCommand>,
-    /// Scan these files and folders [default: .]
+    /// Scan these files and folders [default: ., or nothing where an operation is asked for]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub target: Vec<PathBuf>,
+    /// Add the rules of this file; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
+    /// Accept the findings that this baseline lists [default: the policy's `policy_guard.baseline`]
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Write the baseline so that it accepts what is found now, and drops what is no longer there
+    #[arg(long)]
+    pub update_baseline: bool,
+    /// Say why what `--update-baseline` adds is accepted
+    #[arg(long, value_name = "TEXT", requires = "update_baseline")]
+    pub reason: Option<String>,
+    /// Fail from this severity on, where the policy would fail later
+    #[arg(long, value_name = "LEVEL", value_parser = severity())]
+    pub fail_on: Option<Severity>,
+    /// Ask whether an operation may be; may be repeated
+    #[arg(long, value_name = "NAME[=RESOURCE]", value_parser = Operation::from_str)]
+    pub operation: Vec<Operation>,
+    /// Hold the operations of this log (JSON Lines) against the policy; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub operations_log: Vec<PathBuf>,
+    /// Scan on this many threads [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(JOBS_MAX)))]
+    pub jobs: Option<u16>,
+    /// Show what was found as it is, on a terminal only
+    #[arg(long)]
+    pub show_secrets: bool,
     /// Where the secret comes from.
     #[command(flatten)]
     pub key: KeyArgs,
@@ -41,35 +86,15 @@ pub enum GuardCommand {
     Rules(RulesArgs),
 }
 
-/// Rules.
-#[derive(Debug, Args)]
-pub struct RulesArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: RulesAction,
-}
-
-/// What to do with rules.
-#[derive(Debug, Subcommand)]
-pub enum RulesAction {
-    /// Run every rule on its examples and counter-examples
-    Test,
-}
-
-/// The sections of a guard report.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct GuardBody {
-    /// Counts.
-    pub summary: GuardSummary,
-    /// What was looked at.
-    pub coverage: Coverage,
-}
-
-/// Counts.
-#[derive(Debug, Default, Serialize, JsonSchema)]
-pub struct GuardSummary {
-    /// Findings that count.
-    pub findings: u64,
+fn severity() -> impl TypedValueParser<Value = Severity> {
+    let words = Severity::ALL.map(Severity::word);
+    PossibleValuesParser::new(words).map(|word| {
+        let named = Severity::ALL
+            .into_iter()
+            .find(|severity| severity.word() == word);
+        // The parser lets no other word pass.
+        named.unwrap_or(Severity::Info)
+    })
 }
 
 impl GuardArgs {
@@ -79,78 +104,342 @@ impl GuardArgs {
     /// What keeps the whole from being answered.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
         if let Some(GuardCommand::Rules(rules)) = &self.command {
-            return rules.run();
+            return rules.run(context);
         }
-        let here = [PathBuf::from(".")];
-        let pack = guard::shipped().map_err(|error| failure(GuardError::Rules(error)))?;
-        let scanner = Scanner::new(pack).map_err(|error| Failure::new(Kind::Input, error))?;
-        let _bar = context.show_progress();
+        self.check_flags(context)?;
+        let Selection {
+            mut pack,
+            sha256,
+            disabled,
+        } = select(&self.rules, context.policy)?;
+        let policy = &context.policy.policy;
+        let operations = Operations::new(&policy.policy_guard)
+            .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
+        let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
+        pack.extend(rules);
+        let (refused, section) = self.operations(context, (&operations, &pack))?;
+        let counts = guard_report::Rules::of(&pack, disabled, sha256);
+        let scanner = Scanner::new(pack)
+            .map_err(|error| Failure::new(Kind::Input, error))?
+            .honoring_foreign(policy.policy_guard.honor_foreign_ignores);
+        let baseline = self.baseline(context.policy)?;
+        let salt = environment_salt(context.policy);
+        let level = policy.policy_guard.enforcement_level;
+        let used = baseline.as_ref().map(|(path, baseline)| BaselineUse {
+            baseline,
+            path,
+            update: self.update_baseline.then(|| self.reason()),
+        });
         let request = Request {
-            targets: if self.target.is_empty() {
-                &here
-            } else {
-                &self.target
-            },
-            policy: &context.policy.policy,
+            targets: &self.targets(),
+            policy,
             scanner: &scanner,
             progress: context.progress,
             state_dir: &context.state_dir,
+            terms: Terms {
+                enforcement: Enforcement::new(level, self.fail_on),
+                operations: &operations,
+                salt: salt.as_ref(),
+                baseline: used,
+                now: context.started_at,
+                shows_secrets: self.show_secrets,
+            },
+            refused: &refused,
         };
-        let evaluation = guard::evaluate(&request).map_err(failure)?;
-        Ok(Done::Report(report(&request, evaluation)))
+        let evaluation = self.scan(context, &request)?;
+        let mut resources = read(request.targets);
+        if let Some((path, before)) = &baseline {
+            let changed = write_baseline(path, before, &evaluation)?;
+            resources.push(resource(path, if changed { "write" } else { "read" }));
+        }
+        resources.extend(
+            self.operations_log
+                .iter()
+                .map(|path| resource(path, "read")),
+        );
+        let told = guard_report::Told {
+            request: &request,
+            rules: counts,
+            operations: section,
+            fail_on: self.fail_on,
+        };
+        let report = guard_report::report(evaluation, told).with_resources(resources);
+        Ok(Done::Report(report))
+    }
+
+    fn check_flags(&self, context: &Context<'_>) -> Result<(), Failure> {
+        let leaves_the_terminal = context.global.wants_json() || context.global.output.is_some();
+        if self.show_secrets && (leaves_the_terminal || !context.is_on_terminal()) {
+            let text = "`--show-secrets` shows what was found on a terminal and nowhere else";
+            let failure = Failure::because(Kind::Usage, text);
+            return Err(
+                failure.with_hint("leave it out: reports hide all but the first characters")
+            );
+        }
+        Ok(())
+    }
+
+    fn reason(&self) -> &str {
+        let reason = self.reason.as_deref().unwrap_or_default().trim();
+        if reason.is_empty() {
+            guard::REASON
+        } else {
+            reason
+        }
+    }
+
+    /// What is scanned: nothing where only operations are asked for.
+    fn targets(&self) -> Vec<PathBuf> {
+        let only_asks = !self.operation.is_empty() || !self.operations_log.is_empty();
+        match self.target.is_empty() && !only_asks {
+            true => vec![PathBuf::from(".")],
+            false => self.target.clone(),
+        }
+    }
+
+    fn scan(&self, context: &Context<'_>, request: &Request<'_>) -> Result<Evaluation, Failure> {
+        let _bar = context.show_progress();
+        let evaluation = match self.jobs {
+            None => guard::evaluate(request),
+            Some(jobs) => rayon::ThreadPoolBuilder::new()
+                .num_threads(usize::from(jobs))
+                .build()
+                .map_err(|error| Failure::new(Kind::Input, error))?
+                .install(|| guard::evaluate(request)),
+        };
+        evaluation.map_err(failure)
+    }
+
+    /// The baseline that counts: the flag's, else the policy's. One that is to be taken for the
+    /// first time need not be there.
+    fn baseline(&self, policy: &Loaded) -> Result<Option<(PathBuf, Baseline)>, Failure> {
+        let of_policy = policy
+            .policy
+            .policy_guard
+            .baseline
+            .as_ref()
+            .map(PathBuf::from);
+        let Some(path) = self.baseline.clone().or(of_policy) else {
+            return match self.update_baseline {
+                true => Err(Failure::because(
+                    Kind::Usage,
+                    "`--update-baseline` has no baseline to write",
+                )
+                .with_hint(
+                    "name it with `--baseline FILE`, or in `policy_guard.baseline` of the policy",
+                )),
+                false => Ok(None),
+            };
+        };
+        let bytes = match files::read_bounded(&path, BASELINE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error)
+                if self.update_baseline && error.source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                return Ok(Some((path, Baseline::default())));
+            }
+            Err(error) => {
+                let failure = Failure::new(Kind::Input, error);
+                return Err(
+                    failure.with_hint("take it for the first time with `--update-baseline`")
+                );
+            }
+        };
+        let text = String::from_utf8(bytes).map_err(|_| {
+            let message = "the baseline is not UTF-8";
+            Failure::of(
+                Kind::Input,
+                Finding::new(&codes::COMMAND_INPUT, message).at(shown(&path)),
+            )
+        })?;
+        match Baseline::parse(&text) {
+            Ok(baseline) => Ok(Some((path, baseline))),
+            Err(error) => Err(baseline_failure(&path, &error)),
+        }
+    }
+
+    /// The operations that flags, logs and stages speak of, held against the lists.
+    fn operations(
+        &self,
+        context: &Context<'_>,
+        (operations, pack): (&Operations, &guard::Pack),
+    ) -> Result<(Vec<Found>, OperationsSection), Failure> {
+        let mut section = OperationsSection::default();
+        let mut refused = Vec::new();
+        for operation in &self.operation {
+            section.ask(operation, &operations.judge(operation));
+            refused.extend(operations.refuse(operation, &Place::default(), pack));
+        }
+        for path in &self.operations_log {
+            let reading = guard::read_log(path, operations, pack)
+                .map_err(|error| Failure::new(Kind::Input, error))?;
+            section.logged += reading.operations;
+            refused.extend(reading.found);
+        }
+        if !self.targets().is_empty() {
+            refused.extend(stages(context.policy, (operations, pack), &mut section));
+        }
+        Ok((refused, section))
     }
 }
 
-impl RulesArgs {
-    fn run(&self) -> Result<Done, Failure> {
-        let pack = guard::shipped().map_err(|error| failure(GuardError::Rules(error)))?;
-        match self.action {
-            RulesAction::Test => {
-                pack.check_patterns()
-                    .map_err(|error| failure(GuardError::Rules(error)))?;
-                let problems = pack.trials();
-                match problems.is_empty() {
-                    true => Ok(Done::Told(format!(
-                        "{} hold",
-                        units::count(pack.rules.len() as u64, "rule")
-                    ))),
-                    false => Err(Failure::because(Kind::Input, problems.join("; "))),
-                }
-            }
+/// The operations that the policy's stages declare, held against its lists.
+fn stages(
+    policy: &Loaded,
+    (operations, pack): (&Operations, &guard::Pack),
+    section: &mut OperationsSection,
+) -> Vec<Found> {
+    let mut refused = Vec::new();
+    for (at, stage) in policy.policy.pipeline.stages.iter().enumerate() {
+        let mut tell = |pointer: String, judge: &dyn Fn(&Place<'_>) -> Option<Found>| {
+            let shown = format!("{}#{pointer}", policy.source);
+            let spot = policy.place_of(&pointer);
+            let place = Place {
+                shown: &shown,
+                line: spot.map(|spot| spot.line),
+                column: spot.map(|spot| spot.column),
+                ..Place::default()
+            };
+            refused.extend(judge(&place));
+        };
+        if stage.operations.is_empty() {
+            tell(format!("/pipeline/stages/{at}"), &|place| {
+                operations.undeclared(&stage.name, place, pack)
+            });
         }
+        for (number, name) in stage.operations.iter().enumerate() {
+            section.declared += 1;
+            let operation = Operation {
+                name: name.clone(),
+                resource: None,
+            };
+            tell(
+                format!("/pipeline/stages/{at}/operations/{number}"),
+                &|place| operations.refuse(&operation, place, pack),
+            );
+        }
+    }
+    refused
+}
+
+/// The rules that count: the shipped ones, those of the policy's files and of the flag's, without
+/// those that the policy disables.
+pub(super) fn select(files: &[PathBuf], policy: &Loaded) -> Result<Selection, Failure> {
+    let read = |path: &Path, is_trusted: bool| {
+        let bytes = files::read_bounded(path, RULES_BYTES_MAX)
+            .map_err(|error| Failure::new(Kind::Input, error))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            let finding = Finding::new(&codes::COMMAND_INPUT, "the rules are not UTF-8");
+            Failure::of(Kind::Input, finding.at(shown(path)))
+        })?;
+        let shown = shown(path);
+        Ok(RuleFile {
+            shown,
+            text,
+            is_trusted,
+        })
+    };
+    let is_trusted = !matches!(policy.source, Source::Found(_));
+    let guard_policy = &policy.policy.policy_guard;
+    let of_policy = guard_policy
+        .rules
+        .iter()
+        .map(|path| read(Path::new(path), is_trusted));
+    let of_flags = files.iter().map(|path| read(path, true));
+    let all: Vec<RuleFile> = of_policy.chain(of_flags).collect::<Result<_, Failure>>()?;
+    guard::select(&all, &guard_policy.disabled_rules).map_err(|error| select_failure(error, policy))
+}
+
+fn select_failure(error: SelectError, policy: &Loaded) -> Failure {
+    match error {
+        SelectError::Shipped(_) => Failure::new(Kind::Policy, error),
+        SelectError::File { shown, source } => {
+            let told = source
+                .problems
+                .into_iter()
+                .map(|problem| Finding::new(&codes::COMMAND_INPUT, problem).at(&shown));
+            Failure::of_all(Kind::Input, told.collect())
+        }
+        SelectError::Unknown {
+            ref name,
+            ref likely,
+        } => {
+            let disabled = &policy.policy.policy_guard.disabled_rules;
+            let at = disabled.iter().position(|known| known == name);
+            let pointer = format!("/policy_guard/disabled_rules/{}", at.unwrap_or_default());
+            let mut finding = Finding::new(&codes::POLICY_INVALID, error.to_string())
+                .at(format!("{}#{pointer}", policy.source));
+            if let Some(spot) = policy.place_of(&pointer) {
+                finding = finding.on_line(spot.line);
+                finding.column = Some(spot.column);
+            }
+            let hint = match likely {
+                Some(likely) => format!("did you mean `{likely}`?"),
+                None => "`agp guard rules list` shows every rule".to_owned(),
+            };
+            Failure::of(Kind::Policy, finding.with_hint(hint))
+        }
+    }
+}
+
+/// The salt that the policy's variable holds.
+fn environment_salt(policy: &Loaded) -> Option<Salt> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = policy.policy.policy_guard.fingerprint_salt_env.as_deref()?;
+    let value = env::lookup(name)?;
+    Salt::kept(value.as_bytes(), SaltOrigin::Environment)
+}
+
+/// Writes the baseline where it is to be written and is not what it was; says whether.
+fn write_baseline(
+    path: &Path,
+    before: &Baseline,
+    evaluation: &Evaluation,
+) -> Result<bool, Failure> {
+    let Some(text) = &evaluation.baseline else {
+        return Ok(false);
+    };
+    if before.text() == *text && path.exists() {
+        return Ok(false);
+    }
+    files::write_atomic(path, 0o644, |out| out.write_all(text.as_bytes()))
+        .map_err(|error| Failure::new(Kind::Output, error))?;
+    Ok(true)
+}
+
+fn baseline_failure(path: &Path, error: &guard::BaselineError) -> Failure {
+    let message = format!("cannot use the baseline: {error}");
+    let mut finding = Finding::new(&codes::COMMAND_INPUT, message).at(shown(path));
+    if let guard::BaselineError::Line { line, .. } | guard::BaselineError::TwoSalts { line, .. } =
+        error
+    {
+        finding = finding.on_line(*line);
+    }
+    Failure::of(Kind::Input, finding.with_hint(error.hint()))
+}
+
+fn read(targets: &[PathBuf]) -> Vec<Resource> {
+    targets
+        .iter()
+        .map(|target| resource(target, "read"))
+        .collect()
+}
+
+fn resource(path: &Path, access: &'static str) -> Resource {
+    Resource {
+        path: printable(&path.to_string_lossy()).into_owned(),
+        access,
+        sha256: None,
     }
 }
 
 fn failure(error: GuardError) -> Failure {
     match error {
-        GuardError::Interrupted | GuardError::Take(crate::inventory::TakeError::Interrupted) => {
-            spine::interrupted()
-        }
+        GuardError::Interrupted | GuardError::Take(TakeError::Interrupted) => spine::interrupted(),
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),
-        GuardError::Take(_) => Failure::new(Kind::Input, error),
+        GuardError::Baseline { path, source } => baseline_failure(&path, &source),
+        GuardError::Take(_) | GuardError::WorkingDirectory(_) | GuardError::Random(_) => {
+            Failure::new(Kind::Input, error)
+        }
     }
-}
-
-fn report(request: &Request<'_>, evaluation: Evaluation) -> Report {
-    let Evaluation { findings, coverage } = evaluation;
-    let headline = format!(
-        "{} in {}, {}",
-        units::count(findings.len() as u64, "finding"),
-        units::count(coverage.files, "file"),
-        units::bytes(coverage.bytes)
-    );
-    let resources = request.targets.iter().map(|target| Resource {
-        path: crate::base::units::printable(&target.to_string_lossy()).into_owned(),
-        access: "read",
-        sha256: None,
-    });
-    let body = GuardBody {
-        summary: GuardSummary {
-            findings: findings.len() as u64,
-        },
-        coverage,
-    };
-    Report::new("guard", headline, findings)
-        .with_body(&body)
-        .with_resources(resources.collect())
 }

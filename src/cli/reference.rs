@@ -6,7 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::rollback::RollbackBody;
-use super::{env, exit, guard, sign, verify};
+use super::{env, exit, guard_report, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, integrity, policy, rollback};
 
@@ -43,7 +43,7 @@ impl Schema {
             Self::Playbook => rollback::playbook_schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
-            Self::ReportGuard => envelope::<guard::GuardBody>(),
+            Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportRollback => envelope::<RollbackBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
         }

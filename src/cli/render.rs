@@ -1,5 +1,6 @@
 //! Reports for people, and progress: the only place that prints.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use super::args::{Color, Global};
 use crate::base::units::{self, printable};
 use crate::inventory::Progress;
-use crate::report::{Finding, Report, Verdict, codes};
+use crate::report::{Finding, Report, State, Verdict, codes};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -119,6 +120,11 @@ impl Printer {
         Some(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
     }
 
+    /// Whether stdout is a terminal.
+    pub fn is_on_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Prints a line on stderr unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {
@@ -141,13 +147,28 @@ impl Printer {
         }
     }
 
+    /// What is worth a line: what fails alone where only errors are wanted, and what is accepted
+    /// only to those who want to know everything. A scan's findings come worst first.
+    fn shown<'r>(&self, report: &'r Report) -> Vec<&'r Finding> {
+        let is_accepted = |finding: &&Finding| {
+            let detail = finding.detail.as_ref();
+            detail.is_some_and(|detail| detail.state != State::Open)
+        };
+        let mut shown: Vec<&Finding> = report
+            .findings
+            .iter()
+            .filter(|finding| !self.quiet || finding.verdict != Verdict::Pass)
+            .filter(|finding| self.verbose > 0 || !is_accepted(finding))
+            .collect();
+        if shown.iter().any(|finding| finding.detail.is_some()) {
+            shown.sort_by_key(|finding| Reverse((finding.verdict, finding.severity)));
+        }
+        shown
+    }
+
     fn report_text(&self, report: &Report) -> String {
         let mut text = String::new();
-        let failing = |finding: &&Finding| finding.verdict != Verdict::Pass;
-        let shown: Vec<&Finding> = match self.quiet {
-            true => report.findings.iter().filter(failing).collect(),
-            false => report.findings.iter().collect(),
-        };
+        let shown = self.shown(report);
         let limit = if self.verbose > 0 {
             usize::MAX
         } else {
@@ -190,22 +211,36 @@ impl Printer {
     }
 }
 
-/// `path:line:column: level: message [code]`, one line whatever stands in names.
+/// `path:line:column: level: message [code]`, one line whatever stands in names. A scan's finding
+/// has its severity for the level, says what was found as far as it may, and names its rule.
 fn finding_line(finding: &Finding) -> String {
-    let (style, level) = match finding.verdict {
+    let (style, mut level) = match finding.verdict {
         Verdict::Pass => (WARNING, "warning"),
         Verdict::Fail | Verdict::Regression | Verdict::Violation | Verdict::Error => {
             (ERROR, "error")
         }
     };
+    let mut code = finding.code.id.to_owned();
+    let mut beside = String::new();
+    if let Some(detail) = &finding.detail {
+        level = finding.severity.word();
+        code.clone_from(&detail.rule_id);
+        if let Some(redacted) = &detail.redacted {
+            beside.push_str(&format!(" `{}`", printable(redacted)));
+        }
+        if let Some(member) = &detail.member {
+            beside.push_str(&format!(" in `{}`", printable(member)));
+        }
+        if detail.state != State::Open {
+            let reason = detail.reason.as_deref().unwrap_or("no reason given");
+            beside.push_str(&format!(" (accepted: {})", printable(reason)));
+        }
+    }
     let place = place(finding)
         .map(|place| format!("{place}: "))
         .unwrap_or_default();
     let message = printable(&finding.message);
-    format!(
-        "{place}{style}{level}{style:#}: {message} {DIM}[{}]{DIM:#}\n",
-        finding.code.id
-    )
+    format!("{place}{style}{level}{style:#}: {message}{beside} {DIM}[{code}]{DIM:#}\n")
 }
 
 /// An error on its own: what, where, and the remedy.

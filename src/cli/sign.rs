@@ -1,5 +1,6 @@
 //! `agp sign`: seals trees.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,8 +15,8 @@ use crate::base::clock::Timestamp;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::base::units;
-use crate::integrity::Summary;
 use crate::integrity::sign::{self, Request, SignError, Signed, Terms};
+use crate::integrity::{SequenceState, Summary, verify};
 use crate::report::{Finding, Report, codes};
 use crate::seal::Keyring;
 
@@ -57,7 +58,11 @@ pub struct SignArgs {
     #[arg(long)]
     pub cache: bool,
     /// Sign an unchanged tree again with the active key, after verifying it with the old one
-    #[arg(long, requires = "manifest")]
+    #[arg(
+        long,
+        requires = "manifest",
+        conflicts_with_all = ["subject", "exclude", "exempt"]
+    )]
     pub rotate: bool,
     /// The manifest to rotate
     #[arg(long, value_name = "FILE", requires = "rotate")]
@@ -135,19 +140,35 @@ impl SignArgs {
             let text = "`--rotate` writes the manifest that it reads, so `--output` has no place";
             return Err(Failure::because(Kind::Usage, text));
         }
-        let jobs = self.jobs(context, keyring)?;
-        let mut all = Vec::new();
-        for (root, output) in &jobs {
-            all.push((
-                root,
-                output,
-                self.sign_one(context, (root, output.as_deref()))?,
-            ));
+        if self.rotate && self.input_dir.len() > 1 {
+            let text = "`--rotate` is about one manifest, and there are several trees";
+            return Err(Failure::because(Kind::Usage, text));
         }
-        let streamed = context.global.output_is_stdout();
+        let jobs = match self.jobs(context, keyring) {
+            Ok(jobs) => jobs,
+            Err(error) => return refused(error),
+        };
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        // A tree within another one first: its manifest is a file of the other.
+        order.sort_by_key(|index| Reverse(depth(&jobs[*index].0)));
+        let mut all = Vec::new();
+        for index in order {
+            let (root, output) = &jobs[index];
+            let terms = self.terms(context, root)?;
+            match self.sign_one((context, keyring), (root, output.as_deref()), terms) {
+                Ok(signed) => all.push((index, signed)),
+                Err(error) => return refused(error),
+            }
+        }
+        all.sort_by_key(|(index, _)| *index);
+        let mut all: Vec<_> = all
+            .into_iter()
+            .zip(&jobs)
+            .map(|((_, signed), (root, output))| (root, output, signed))
+            .collect();
         let report = report(&all);
         match all.pop() {
-            Some((_, _, signed)) if streamed => Ok(Done::Streamed(
+            Some((_, _, signed)) if context.global.output_is_stdout() => Ok(Done::Streamed(
                 report,
                 Box::new(move |mut out| signed.sealed.write_document(&mut out)),
             )),
@@ -160,11 +181,11 @@ impl SignArgs {
         &self,
         context: &Context<'_>,
         keyring: &Keyring,
-    ) -> Result<Vec<(PathBuf, Option<PathBuf>)>, Failure> {
+    ) -> Result<Vec<(PathBuf, Option<PathBuf>)>, SignError> {
         if let Some(manifest) = &self.manifest {
             let root = match self.input_dir.first() {
                 Some(root) => root.clone(),
-                None => sign::rotation_root(manifest, keyring).map_err(failure)?,
+                None => sign::rotation_root(manifest, keyring)?,
             };
             return Ok(vec![(root, Some(manifest.clone()))]);
         }
@@ -180,14 +201,21 @@ impl SignArgs {
             .collect())
     }
 
-    fn sign_one(
-        &self,
-        context: &Context<'_>,
-        (root, output): (&Path, Option<&Path>),
-    ) -> Result<Signed, Failure> {
+    /// Whether a directory is a tree that is to be signed.
+    pub fn signs(&self, directory: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        let directory = real(directory);
+        directory.is_some() && self.input_dir.iter().any(|root| real(root) == directory)
+    }
+
+    /// What the manifest of a tree will state.
+    fn terms(&self, context: &Context<'_>, root: &Path) -> Result<Terms, Failure> {
         let policy = &context.policy.policy.integrity;
         let mut exempt = self.exempt.clone();
         exempt.extend(naming::path_within(root, &context.state_dir));
+        // By its own name, and by what that leads to.
+        let real = context.state_dir.canonicalize().ok();
+        exempt.extend(real.and_then(|real| naming::path_within(root, &real)));
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
@@ -197,7 +225,7 @@ impl SignArgs {
                 format!("`--subject` is empty: `{subject}`"),
             ));
         }
-        let terms = Terms {
+        Ok(Terms {
             now: context.started_at,
             epoch,
             subject: self.subject.clone().or_else(|| policy.subject.clone()),
@@ -208,20 +236,57 @@ impl SignArgs {
             absolute_paths: !self.no_absolute_paths,
             allow_empty: self.allow_empty,
             audit_head: context.audit_head.clone(),
-            rotate: self.rotate,
-        };
+            rotate: self.rotate.then(|| verify::Terms {
+                now: context.started_at,
+                clock_skew_seconds: policy.clock_skew_seconds,
+                age_days_max: policy.max_age_days,
+                subject: None,
+                sequence_min: None,
+                sequences: SequenceState::default(),
+                allow_empty: self.allow_empty,
+            }),
+        })
+    }
+
+    fn sign_one(
+        &self,
+        (context, keyring): (&Context<'_>, &Keyring),
+        (root, output): (&Path, Option<&Path>),
+        terms: Terms,
+    ) -> Result<Signed, SignError> {
         let cache_dir = context.cache_dir();
         let _bar = context.show_progress();
         sign::sign(&Request {
             root,
             output,
-            keyring: context.keyring()?,
+            keyring,
             terms,
             cache_dir: self.cache.then_some(cache_dir.as_path()),
             progress: context.progress,
         })
-        .map_err(failure)
     }
+}
+
+/// How many directories lie above a tree; 0 for one that is not there, which signing will say.
+fn depth(root: &Path) -> usize {
+    root.canonicalize()
+        .map_or(0, |root| root.components().count())
+}
+
+/// A rotation that found something bad has an answer; everything else that kept a tree from being
+/// sealed has none.
+fn refused(error: SignError) -> Result<Done, Failure> {
+    let SignError::Rotate(findings) = error else {
+        return Err(failure(error));
+    };
+    let headline = "not rotated: the manifest or its tree does not verify".to_owned();
+    let body = SignBody {
+        summary: SignSummary::default(),
+        manifests: Vec::new(),
+    };
+    Ok(Done::Written(
+        Report::new("sign", headline, findings).with_body(&body),
+    ))
 }
 
 fn failure(error: SignError) -> Failure {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
 use super::failure::{Failure, Kind};
-use super::record::Recorder;
+use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar, Stream};
 use super::sign::MANIFEST_NAME;
 use super::{env, exit, keys};
@@ -92,6 +92,11 @@ impl Context<'_> {
     /// Where digest caches are kept.
     pub fn cache_dir(&self) -> PathBuf {
         self.state_dir.join("cache")
+    }
+
+    /// Whether a person at a terminal reads what goes to stdout.
+    pub fn is_on_terminal(&self) -> bool {
+        self.printer.is_on_terminal()
     }
 
     /// Shows progress until the result is dropped.
@@ -270,7 +275,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     }
     let recorder = recorder.map(|recorder| recorder.sealed_with(secret, &run.id, run.started_at));
     let strict = policy.policy.policy_guard.enforcement_level == policy::EnforcementLevel::Strict;
-    let audit_head = match begin(&mut run, recorder.as_ref(), (conduct, strict)) {
+    let audit_head = match record::begin(&mut run.warnings, recorder.as_ref(), (conduct, strict)) {
         Ok(head) => head,
         Err(failure) => return run.end(Err(failure), None),
     };
@@ -307,32 +312,11 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     if let Some(recorder) = recorder.as_ref().filter(|_| head.is_some()) {
         match recorder.ended(conduct.event, &run.outcome(&result)) {
             Ok(ended) => head = Some(ended),
-            Err(error) if strict => result = Err(Failure::new(Kind::Audit, error)),
-            Err(error) => run.warnings.push(unrecorded(error)),
+            Err(error) if strict => result = record::unfinished(result, error),
+            Err(error) => run.warnings.push(record::unrecorded(error)),
         }
     }
     run.end(result, head)
-}
-
-/// Records that the command begins; gives where the log then stands.
-fn begin(
-    run: &mut Run<'_>,
-    recorder: Option<&Recorder>,
-    (conduct, strict): (&Conduct, bool),
-) -> Result<Option<AuditHead>, Failure> {
-    match recorder.map(|recorder| recorder.begun(conduct.event)) {
-        None => Ok(None),
-        Some(Ok(head)) => Ok(Some(head)),
-        Some(Err(error)) if strict => Err(Failure::new(Kind::Audit, error)),
-        Some(Err(error)) => {
-            run.warnings.push(unrecorded(error));
-            Ok(None)
-        }
-    }
-}
-
-fn unrecorded(error: anyhow::Error) -> Finding {
-    Finding::new(&codes::AUDIT_UNAVAILABLE, format!("{error:#}"))
 }
 
 fn key_arguments(command: &Command) -> &KeyArgs {
@@ -420,11 +404,18 @@ fn recorder(
     if !wanted {
         return Ok(None);
     }
+    if let Command::Sign(arguments) = &cli.command
+        && arguments.signs(state_dir)
+    {
+        // No tree holds still that the log of its own signing grows in.
+        let text = "the tree to be signed is the state directory";
+        let failure = Failure::because(Kind::Usage, text);
+        return Err(failure.with_hint("name another place with `--state-dir`"));
+    }
     if let Command::Verify(arguments) = &cli.command
-        && !state_dir.exists()
         && let Some(manifest) = arguments.disturbed_by(state_dir)
     {
-        // The state directory would make an intact tree look changed. A policy that merely lies
+        // The log would make an intact tree look changed, or change it. A policy that merely lies
         // there cannot insist; one that was named can.
         let manifest = naming::shown(&manifest);
         return match policy.source {
@@ -513,10 +504,13 @@ impl<'a> Run<'a> {
                 (0, Ok(()))
             }
             Ok(Done::Report(report)) => {
-                let report = with_warnings(report);
+                let mut report = with_warnings(report);
+                if let Err(failure) = self.write_artifact(&report, head.as_ref()) {
+                    report.add(failure.findings);
+                }
                 (
                     exit::code(Ok(report.verdict)),
-                    self.write_report(&report, head.as_ref()),
+                    self.write_beside(&report, head.as_ref()),
                 )
             }
             Ok(Done::Written(report)) => {
@@ -564,21 +558,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A verb whose artifact is its report.
-    fn write_report(&self, report: &Report, head: Option<&AuditHead>) -> Result<(), Failure> {
-        let code = exit::code(Ok(report.verdict));
-        if let Some(path) = &self.global.output {
-            let envelope = self.envelope((report, code), head);
-            match self.global.output_is_stdout() {
-                true => self
-                    .printer
-                    .data(|out| write_json(out, &envelope))
-                    .map_err(output_failure("stdout"))?,
-                false => files::write_atomic(path, 0o644, |out| write_json(out, &envelope))
-                    .map_err(|error| Failure::new(Kind::Output, error))?,
-            }
+    /// Writes the report of a verb whose artifact it is.
+    fn write_artifact(&self, report: &Report, head: Option<&AuditHead>) -> Result<(), Failure> {
+        let Some(path) = &self.global.output else {
+            return Ok(());
+        };
+        let envelope = self.envelope((report, exit::code(Ok(report.verdict))), head);
+        let json = |out: &mut dyn Write| write_json(out, &envelope);
+        match self.global.output_is_stdout() {
+            true => self.printer.data(json).map_err(output_failure("stdout")),
+            false => files::write_atomic(path, 0o644, json)
+                .map_err(|error| Failure::new(Kind::Output, error)),
         }
-        self.write_beside(report, head)
     }
 
     /// The report on stdout as JSON, or for people.
@@ -625,20 +616,25 @@ impl<'a> Run<'a> {
             .unwrap_or_default();
         let mut report = Report::new("", headline, failure.findings.clone());
         report.verdict = Verdict::Error;
-        let envelope = self.envelope((&report, exit::code(Err(failure))), head);
-        let json = |out: &mut dyn Write| write_json(out, &envelope);
+        let code = exit::code(Err(failure));
         let file = self
             .global
             .output
             .as_deref()
             .filter(|_| !self.global.output_is_stdout());
         if let Some(path) = file.filter(|_| self.reports_to_output && !failure.keeps_output) {
-            files::write_atomic(path, 0o644, json)
-                .map_err(|error| Failure::new(Kind::Output, error))?;
+            let envelope = self.envelope((&report, code), head);
+            let written = files::write_atomic(path, 0o644, |out| write_json(out, &envelope));
+            if let Err(failure) = written.map_err(|error| Failure::new(Kind::Output, error)) {
+                self.printer.failure(&failure.findings);
+                report.add(failure.findings);
+            }
         }
         let streamed = self.global.output_is_stdout() && self.reports_to_output;
         if self.global.wants_json() || streamed {
-            self.printer.data(json).map_err(output_failure("stdout"))?;
+            let envelope = self.envelope((&report, code), head);
+            let written = self.printer.data(|out| write_json(out, &envelope));
+            written.map_err(output_failure("stdout"))?;
         }
         Ok(())
     }

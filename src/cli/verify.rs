@@ -10,8 +10,7 @@ use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
-use crate::base::naming;
-use crate::base::units;
+use crate::base::{files, naming, units};
 use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
 use crate::integrity::{self, Checks, Counters, Section, SequenceState};
 use crate::inventory::Globs;
@@ -96,18 +95,28 @@ impl VerifyArgs {
         }
     }
 
-    /// The first manifest whose tree something new at `path` would change.
-    pub fn disturbed_by(&self, path: &Path) -> Option<PathBuf> {
+    /// The first manifest whose tree would be changed by what is written to a directory, whether
+    /// that is there yet or not.
+    pub fn disturbed_by(&self, directory: &Path) -> Option<PathBuf> {
+        let real = directory.canonicalize();
+        let (is_there, path) = (real.is_ok(), &real.unwrap_or_else(|_| directory.into()));
+        let input_dir = self.input_dir.as_deref();
+        // One that is there mostly lies elsewhere, and then no manifest needs to be read for it.
+        let is_near = |manifest: &Path| {
+            let root = input_dir.unwrap_or_else(|| files::parent_of(manifest));
+            naming::path_within(root, path).is_some()
+        };
         // Manifests that cannot be listed are told of when they are to be verified.
         let mut manifests = self.manifests().unwrap_or_default().into_iter();
-        manifests
-            .find(|manifest| integrity::is_disturbed((manifest, self.input_dir.as_deref()), path))
+        manifests.find(|manifest| {
+            (!is_there || is_near(manifest)) && integrity::is_disturbed((manifest, input_dir), path)
+        })
     }
 
     /// Where digests are kept, if they are: never where that would change a tree.
     fn cache_dir(&self, context: &Context<'_>) -> Option<PathBuf> {
         let state_dir = &context.state_dir;
-        if self.cache && !state_dir.exists() && self.disturbed_by(state_dir).is_some() {
+        if self.cache && self.disturbed_by(state_dir).is_some() {
             context.note("no digests are kept: the state directory would lie in a tree that does not exempt it");
             return None;
         }
@@ -158,10 +167,12 @@ impl VerifyArgs {
             };
             all.push(verify::verify(&request).map_err(failure)?);
         }
-        if let Some(path) = &self.state {
-            raise(path, &all)?;
+        let raised = self.state.as_ref().map(|path| raise(path, &all));
+        let mut report = report(all);
+        if let Some(Err(failure)) = raised {
+            report.add(failure.findings);
         }
-        Ok(Done::Report(report(all)))
+        Ok(Done::Report(report))
     }
 }
 

@@ -12,6 +12,7 @@ use super::files::{Bomb, Checks, Member};
 use super::found::Found;
 use super::notes::Item;
 use super::scan::{Match, Scanner, Scratch};
+use super::suppress::Marker;
 use super::wide::{self, WideReader};
 use super::window::Windows;
 use crate::base::relpath::RelPath;
@@ -47,6 +48,8 @@ pub(super) struct Inspection {
     pub(super) decoded: u64,
     /// What could not be looked at.
     pub(super) gaps: Vec<Gap>,
+    /// What their authors say of findings: a line's marker, and the file inside an archive.
+    pub(super) markers: Vec<(Option<String>, Marker)>,
 }
 
 /// A match and where it stands.
@@ -288,7 +291,11 @@ impl<'a> Inspector<'a> {
     /// Notes what deceives in a text that has so many lines before it.
     pub(super) fn note_text(&mut self, place: &Place, text: &[u8], lines_before: u64) {
         // What is no character is cut at: everything before it was text.
-        let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let text = std::str::from_utf8(text).or_else(|error| {
+            let valid = &text[..error.valid_up_to()];
+            std::str::from_utf8(valid)
+        });
+        let text = text.unwrap_or_default();
         for mut found in self.tools.checks.text(&place.item(self.shown), text) {
             found.finding.line = found.finding.line.map(|line| line + lines_before);
             self.out.noted.push(found);

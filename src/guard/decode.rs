@@ -3,6 +3,7 @@
 //! decodes each; knows no rule.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::compression::Compression;
 
@@ -10,6 +11,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use memchr::memmem;
 
 /// The shortest run of base64 digits that is decoded: fifteen bytes.
 const BASE64_CHARS_MIN: usize = 20;
@@ -207,23 +209,22 @@ fn wrapped_end(text: &[u8], (start, first_end): (usize, usize)) -> usize {
     }
 }
 
-/// Either alphabet, padded or not, whatever the last bits are.
-fn engine(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
-    let config = GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    GeneralPurpose::new(alphabet, config)
-}
+/// Padded or not, whatever the last bits are.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_allow_trailing_bits(true)
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+static STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+static URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 fn base64_of(run: &[u8]) -> Option<Vec<u8>> {
     let is_url = run.iter().any(|byte| matches!(byte, b'-' | b'_'));
     if is_url && run.iter().any(|byte| matches!(byte, b'+' | b'/')) {
         return None;
     }
-    let engine = engine(match is_url {
-        true => &alphabet::URL_SAFE,
-        false => &alphabet::STANDARD,
-    });
+    let engine = match is_url {
+        true => &URL_SAFE,
+        false => &STANDARD,
+    };
     // Most runs are names and digests; a few bytes tell.
     let trial = engine.decode(run.get(..TRIAL_BYTES / 3 * 4)?).ok()?;
     if !is_promising(&trial) {
@@ -360,7 +361,8 @@ fn stretches(text: &[u8], found: &mut Vec<Decoded>) {
         Encoding::QuotedPrintable,
     ];
     let mut open: [Option<Range<usize>>; KINDS.len()] = Default::default();
-    let has_equals_escape = memchr::memmem::find(text, b"=3D").is_some();
+    static EQUALS_SIGN: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new("=3D"));
+    let has_equals_escape = EQUALS_SIGN.find(text).is_some();
     let mut note = |at: usize| {
         let Some((encoding, length, _)) = escape_at(text, at) else {
             return 1;

@@ -10,18 +10,24 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::baseline::BaselineError;
 use super::content::Tools;
 use super::files::Checks;
+use super::fingerprint::SaltOrigin;
+use super::found::{Found, Place};
+use super::judge::{Accepted, Gathered, Terms, judge};
 use super::look::{Seen, Source, look};
+use super::redact::Redactor;
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
 use crate::base::beneath::Root;
 use crate::base::files::parent_of;
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
+use crate::base::units::printable;
 use crate::inventory::{self, Globs, Listing, Progress, TakeError};
 use crate::policy::Policy;
-use crate::report::Finding;
+use crate::report::{Finding, codes};
 
 /// What is to be looked at, and how.
 #[derive(Debug)]
@@ -36,6 +42,10 @@ pub struct Request<'a> {
     pub progress: &'a Progress,
     /// Where state is kept: never scanned.
     pub state_dir: &'a Path,
+    /// What is made of what is found.
+    pub terms: Terms<'a>,
+    /// What is known without a scan, such as operations that are refused: nothing accepts it.
+    pub refused: &'a [Found],
 }
 
 /// What was looked at.
@@ -55,17 +65,25 @@ pub struct Coverage {
     pub excluded: u64,
     /// The first thousand of them of each target.
     pub excluded_first: Vec<String>,
-    /// The state directory, where it lies in a target.
+    /// The state directory and the baseline, where they lie in a target.
     pub exempt: Vec<String>,
 }
 
 /// What a scan found out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Evaluation {
     /// Sorted by place.
     pub findings: Vec<Finding>,
     /// What was looked at.
     pub coverage: Coverage,
+    /// What is accepted.
+    pub accepted: Accepted,
+    /// What knows every value that was found.
+    pub redactor: Redactor,
+    /// Where the salt of the fingerprints comes from.
+    pub salt: SaltOrigin,
+    /// The text of the baseline, where it is to be written.
+    pub baseline: Option<String>,
 }
 
 /// Why there is no answer.
@@ -80,6 +98,21 @@ pub enum GuardError {
     /// A pattern of the policy.
     #[error("cannot use `policy_guard.exclude`")]
     Exclude(#[source] inventory::GlobError),
+    /// The baseline's salt.
+    #[error("cannot use the baseline `{}`", printable(&path.to_string_lossy()))]
+    Baseline {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: BaselineError,
+    },
+    /// A working directory that is gone.
+    #[error("cannot tell the working directory")]
+    WorkingDirectory(#[source] io::Error),
+    /// A system without random numbers.
+    #[error("cannot make a salt for fingerprints")]
+    Random(#[source] getrandom::Error),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -92,15 +125,14 @@ pub enum GuardError {
 pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
     let excludes =
         Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
-    let mut found = Vec::new();
-    let mut coverage = Coverage::default();
+    let mut gathered = Gathered::default();
     let tools = Tools {
         scanner: request.scanner,
         checks: &Checks::new(request.scanner.pack()),
         progress: request.progress,
     };
     for target in request.targets {
-        let (root, sources) = sources(request, (target, &excludes), &mut coverage)?;
+        let (root, sources) = sources(request, (target, &excludes), &mut gathered.coverage)?;
         let total = sources.len() as u64;
         let progress = request.progress;
         progress.files_total.fetch_add(total, Ordering::Relaxed);
@@ -116,13 +148,20 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
             return Err(GuardError::Interrupted);
         }
         for seen in looked {
-            coverage.add(&seen);
-            found.extend(seen.found);
+            gathered.coverage.add(&seen);
+            gathered.found.extend(seen.found);
+            gathered.marked.extend(seen.marked);
         }
     }
-    let mut findings: Vec<Finding> = found.into_iter().map(|found| found.finding).collect();
-    findings.sort();
-    Ok(Evaluation { findings, coverage })
+    let coverage = &gathered.coverage;
+    if !request.targets.is_empty() && coverage.files + coverage.partial == 0 {
+        let text = "no file was there to look at";
+        let nothing = Found::by_code(&codes::SCAN_EMPTY, &Place::default(), text);
+        gathered.refused.push(nothing);
+    }
+    gathered.refused.extend(request.refused.iter().cloned());
+    let targets: Vec<&Path> = request.targets.iter().map(PathBuf::as_path).collect();
+    judge(gathered, (&request.terms, request.scanner.pack()), &targets)
 }
 
 /// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
@@ -145,7 +184,9 @@ fn sources(
         let kind = inventory::Kind::of(kind);
         return Ok((root, vec![Source { shown, path, kind }]));
     }
-    let exempt: Vec<RelPath> = path_within(target, request.state_dir).into_iter().collect();
+    let baseline = request.terms.baseline.map(|used| used.path);
+    let own = [Some(request.state_dir), baseline].into_iter().flatten();
+    let exempt: Vec<RelPath> = own.filter_map(|path| path_within(target, path)).collect();
     let listing = inventory::list(&inventory::Request {
         root: target,
         excludes,

@@ -15,12 +15,14 @@ pub struct Found {
     pub finding: Finding,
     /// The secret itself, decoded; empty where a finding has none.
     pub value: Vec<u8>,
+    /// The operation that it is evidence of.
+    pub operation: Option<String>,
 }
 
 /// Where something was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// The file, as one would type it.
+    /// The file, as one would type it; empty where it is about no file.
     pub shown: &'a str,
     /// The file inside an archive; `None` outside of archives.
     pub member: Option<&'a str>,
@@ -49,7 +51,9 @@ impl Found {
             severity: rule.severity,
             confidence: rule.confidence,
         };
-        Self::new(&origin, place, message.into())
+        let operation = rule.operation.clone();
+        let found = Self::new(&origin, place, message.into());
+        Self { operation, ..found }
     }
 
     /// What a built-in check has found.
@@ -65,10 +69,15 @@ impl Found {
 
     /// A gap or trouble that no rule is about; it has no detail.
     pub fn by_code(code: &'static Code, place: &Place<'_>, message: impl Into<String>) -> Self {
-        let mut finding = Finding::new(code, message).at(place.shown);
+        let mut finding = Finding::new(code, message);
+        finding.path = (!place.shown.is_empty()).then(|| place.shown.to_owned());
         (finding.line, finding.column) = (place.line, place.column);
-        let value = Vec::new();
-        Self { finding, value }
+        let (value, operation) = (Vec::new(), None);
+        Self {
+            finding,
+            value,
+            operation,
+        }
     }
 
     /// The same with the secret that was found.

@@ -11,6 +11,7 @@ use super::files::Facts;
 use super::found::{Found, Place};
 use super::notes::Item;
 use super::scan::{Scanner, Scratch};
+use super::suppress::{Marked, Marker};
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
 use crate::inventory::Kind;
@@ -42,6 +43,8 @@ pub(super) struct Seen {
     pub(super) decoded: u64,
     /// Whether some of it could not be looked at.
     pub(super) is_partial: bool,
+    /// The texts in it that have markers.
+    pub(super) marked: Vec<Marked>,
 }
 
 /// Looks at an entry beneath a root.
@@ -109,9 +112,26 @@ fn look_into(
     let matches = inspection.matches.into_iter();
     seen.found
         .extend(matches.map(|one| found(tools.scanner, source, one)));
+    seen.marked = marked(&source.shown, inspection.markers);
     let gaps = inspection.gaps.iter();
     seen.found.extend(gaps.map(|gap| told(source, gap)));
     looked
+}
+
+/// The markers by the text that they stand in; those of one text follow each other.
+fn marked(shown: &str, markers: Vec<(Option<String>, Marker)>) -> Vec<Marked> {
+    let mut texts: Vec<Marked> = Vec::new();
+    for (member, marker) in markers {
+        match texts.last_mut().filter(|text| text.member == member) {
+            Some(text) => text.markers.push(marker),
+            None => texts.push(Marked {
+                shown: shown.to_owned(),
+                member,
+                markers: vec![marker],
+            }),
+        }
+    }
+    texts
 }
 
 /// A regular file and what is known of it; anything else has taken its place since the walk.

@@ -4,27 +4,48 @@
 //! know the command line, where findings are printed, or which other verb asks.
 
 mod archive;
+mod assign;
+mod baseline;
 mod compression;
 mod content;
 mod decode;
+mod enforce;
 mod evaluate;
+mod explain;
 pub mod files;
 pub mod filter;
+mod fingerprint;
 mod found;
+mod judge;
 mod look;
 mod notes;
+mod operation_log;
+mod operations;
 mod pack;
+mod places;
+mod redact;
 mod rule;
 mod scan;
+mod select;
+mod suppress;
 mod template;
 #[cfg(test)]
 mod tests;
 mod wide;
 mod window;
 
+pub use baseline::{Baseline, BaselineError, REASON};
+pub use enforce::{Enforcement, is_gap};
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
+pub use explain::{Listed, explain, index, list};
+pub use fingerprint::{Salt, SaltOrigin};
 pub use found::{Found, Place};
+pub use judge::{Accepted, BaselineUse, Terms};
 pub use notes::Item;
+pub use operation_log::{Reading, read_log};
+pub use operations::{Operation, Operations, OperationsError, Standing};
 pub use pack::shipped;
+pub use redact::{Redactor, hidden};
 pub use rule::{Check, Family, LoadError, Near, Pack, Pattern, Rule};
 pub use scan::{Match, Scanner, Scratch};
+pub use select::{RuleFile, SelectError, Selection, select};

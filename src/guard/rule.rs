@@ -27,9 +27,12 @@ const REACH_BYTES_MAX: usize = 1 << 16;
 /// The most memory that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// The most memory of a pattern's lazily built automaton, per thread.
-const LAZY_BYTES_MAX: usize = 1 << 18;
+const LAZY_BYTES_MAX: usize = 1 << 19;
 /// The shortest keyword: shorter ones are everywhere.
 const KEYWORD_BYTES_MIN: usize = 3;
+
+/// Files that write about what scripts do.
+const PROSE: [&str; 5] = ["**/*.md", "**/*.rst", "**/*.txt", "**/*.adoc", "**/*.html"];
 
 /// A set of rules with the families that explain them. Ids are unique.
 #[derive(Debug, Default)]
@@ -99,6 +102,8 @@ pub struct Rule {
     pub entropy_min: Option<f64>,
     /// Whether what it finds has to look drawn at random.
     pub random: bool,
+    /// The name that has to stand before, where the pattern is about what is assigned to one.
+    pub lead: Option<Lead>,
     /// What kind of assignment it finds, judged as a whole: name, operator, quotes and value.
     pub setting: Option<Kind>,
     /// Which paths it looks at, matched in lower case; `None` is every path.
@@ -111,6 +116,8 @@ pub struct Rule {
     pub companion: bool,
     /// The operation that it is evidence of.
     pub operation: Option<String>,
+    /// Whether it never takes the place of another rule's finding: nobody vouches for it.
+    pub yields: bool,
     /// Texts that it finds.
     pub examples: Vec<String>,
     /// Texts that it does not.
@@ -126,6 +133,24 @@ pub struct Unless {
     pub line: Vec<Pattern>,
     /// Paths, in lower case.
     pub path: Option<Globs>,
+}
+
+/// A name that something is assigned to.
+#[derive(Debug)]
+pub struct Lead {
+    /// What the name has to contain.
+    pub names: Pattern,
+    /// What the rule's pattern then describes.
+    pub behind: Behind,
+}
+
+/// What a pattern describes that has a [`Lead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The value: how it is assigned is common to all such rules.
+    Assignment,
+    /// Everything behind the name.
+    Setting,
 }
 
 /// Another rule that has to match nearby.
@@ -264,8 +289,12 @@ impl Pack {
     /// # Errors
     /// Every problem of the file.
     pub fn add(&mut self, text: &str) -> Result<(), LoadError> {
-        let raw: RawFile = toml::from_str(text).map_err(|error| LoadError {
-            problems: vec![error.to_string().trim_end().to_owned()],
+        let raw: RawFile = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            LoadError {
+                problems: vec![format!("line {line}: {}", error.message().trim_end())],
+            }
         })?;
         let mut problems = Vec::new();
         for family in raw.family {
@@ -319,23 +348,7 @@ impl Pack {
     /// # Errors
     /// Every pattern that does not compile, or compiles to too much.
     pub fn check_patterns(&self) -> Result<(), LoadError> {
-        let mut problems = Vec::new();
-        for rule in &self.rules {
-            let all = rule
-                .pattern
-                .iter()
-                .chain(&rule.unless.value)
-                .chain(&rule.unless.line);
-            for pattern in all {
-                if let Err(problem) = pattern.check() {
-                    problems.push(format!(
-                        "rule `{}`: `{}` {problem}",
-                        rule.id,
-                        pattern.text()
-                    ));
-                }
-            }
-        }
+        let problems: Vec<String> = self.rules.iter().flat_map(Rule::pattern_problems).collect();
         match problems.is_empty() {
             true => Ok(()),
             false => Err(LoadError { problems }),
@@ -383,7 +396,10 @@ impl Rule {
                 "has a `reach` of more than {REACH_BYTES_MAX} bytes"
             ));
         }
-        let pattern = raw.regex.map(|text| expand(&text)).transpose()?;
+        let (lead, pattern) = match raw.regex.as_deref().map(lead).transpose()? {
+            Some((lead, pattern)) => (lead, Some(pattern)),
+            None => (None, None),
+        };
         let anchored = |texts: Vec<String>| {
             let anchored = texts.into_iter().map(|text| format!("^(?:{text})$"));
             anchored.map(Pattern::new).collect()
@@ -410,10 +426,12 @@ impl Rule {
             checksum: raw.checksum,
             entropy_min: raw.entropy,
             random: raw.random,
+            lead,
             setting: raw.setting,
             near: raw.near,
             companion: raw.companion,
             operation: raw.operation,
+            yields: false,
             examples: raw.examples,
             negatives: raw.negatives,
         })
@@ -424,10 +442,62 @@ impl Rule {
         self.id.split('.').next().unwrap_or_default()
     }
 
+    /// The keywords, in lower case.
+    pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.keywords.iter().map(String::as_str)
+    }
+
+    /// A rule that a policy makes: what shows an operation, wherever it is not merely written about.
+    /// Its pattern may do without keywords.
+    pub(super) fn of_operation(
+        operation: &str,
+        check: &Check,
+        (keywords, pattern): (Vec<String>, String),
+    ) -> Self {
+        Self {
+            id: check.id.clone(),
+            title: check.title.clone(),
+            category: Category::Operation,
+            severity: check.severity,
+            confidence: check.confidence,
+            keywords,
+            reach_bytes: REACH_BYTES,
+            pattern: Some(Pattern::new(pattern)),
+            checksum: None,
+            entropy_min: None,
+            random: false,
+            setting: None,
+            lead: None,
+            path: None,
+            unless: Unless {
+                path: globs(&PROSE.map(str::to_owned)).unwrap_or_default(),
+                ..Unless::default()
+            },
+            near: Vec::new(),
+            companion: false,
+            operation: Some(operation.to_owned()),
+            yields: false,
+            examples: Vec::new(),
+            negatives: Vec::new(),
+        }
+    }
+
+    /// Compiles the patterns, and says which cannot be used.
+    pub fn pattern_problems(&self) -> Vec<String> {
+        let unless = self.unless.value.iter().chain(&self.unless.line);
+        let lead = self.lead.iter().map(|lead| &lead.names);
+        let all = self.pattern.iter().chain(lead).chain(unless);
+        let problems = all.filter_map(|pattern| Some((pattern, pattern.check().err()?)));
+        let told = problems.map(|(pattern, problem)| {
+            format!("rule `{}`: `{}` {problem}", self.id, pattern.text())
+        });
+        told.collect()
+    }
+
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
     pub fn trials(&self) -> Vec<String> {
         let finds = |text: &str| match &self.pattern {
-            Some(_) => scan::finds(self, text.as_bytes()),
+            Some(_) => scan::first_value(self, text.as_bytes()).is_some(),
             None => RelPath::parse(text.to_ascii_lowercase().as_bytes()).is_ok_and(|path| {
                 let matches =
                     |globs: &Option<Globs>| globs.as_ref().map(|globs| globs.excludes(&path));
@@ -481,13 +551,6 @@ fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
     Ok(Some(globs))
 }
 
-/// What stands between a name and what is assigned to it: more of the identifier, a closing quote
-/// or bracket, an operator of some language or a blank, a call, a scheme and an opening quote.
-const ASSIGN: &str = concat!(
-    r#"[\w .\-\[\]"'\\]{0,40}?"#,
-    r#"(?:[ \t]{0,8}(?:\|\||[:?+|.!]{0,3}={1,3}>?|:{1,2}|=>|->|<-|,|>|</?\w{1,20}>\s{0,40}<\w{1,20}>)\s{0,24}|[ \t]{1,8})"#,
-    r#"(?:[\w.]{1,24}\()?[@bBuUrRfLN$]?\\{0,3}["'`]{0,3}(?:(?i:bearer|token|basic|apikey|key) )?"#,
-);
 /// What ends a value.
 const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
 /// What follows the name of a setting, value included: the rest of the name, then the syntaxes of
@@ -509,28 +572,40 @@ const SETTING: &str = concat!(
     r#")"#,
 );
 
-/// Expands `{{assign "names"}}`, `{{end}}` and `{{setting "names"}}`.
+/// Splits the macro that a pattern begins with from the rest: `{{assign "names"}}` or
+/// `{{setting "names"}}`.
+fn lead(text: &str) -> Result<(Option<Lead>, String), String> {
+    let split = text
+        .strip_prefix("{{")
+        .and_then(|text| text.split_once("}}"));
+    let found = split.and_then(|(name, rest)| {
+        let (word, names) = name.split_once(' ')?;
+        let behind = match word {
+            "assign" => Behind::Assignment,
+            "setting" => Behind::Setting,
+            _ => return None,
+        };
+        Some((behind, names.trim().trim_matches('"'), rest))
+    });
+    let Some((behind, names, rest)) = found else {
+        return Ok((None, expand(text)?));
+    };
+    let names = Pattern::new(format!("(?i:{names})"));
+    let rest = expand(rest)?;
+    let pattern = match behind {
+        Behind::Assignment => rest,
+        Behind::Setting => format!("{SETTING}{rest}"),
+    };
+    Ok((Some(Lead { names, behind }), pattern))
+}
+
+/// Expands `{{end}}`.
 fn expand(text: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len() + 256);
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (name, tail) = after.split_once("}}").ok_or("has a `{{` without `}}`")?;
-        out.push_str(before);
-        match name.split_once(' ') {
-            None if name == "end" => out.push_str(END),
-            Some((macro_name @ ("assign" | "setting"), names)) => {
-                let names = names.trim().trim_matches('"');
-                let behind = if macro_name == "assign" {
-                    ASSIGN
-                } else {
-                    SETTING
-                };
-                out.push_str(&format!("(?i:{names}){behind}"));
-            }
-            _ => return Err(format!("has the unknown macro `{name}`")),
+    let expanded = text.replace("{{end}}", END);
+    match expanded.contains("{{") {
+        true => {
+            Err("has a macro that is unknown, or stands elsewhere than at the beginning".into())
         }
-        rest = tail;
+        false => Ok(expanded),
     }
-    out.push_str(rest);
-    Ok(out)
 }

@@ -1,20 +1,27 @@
 //! One text against all rules: keywords in one pass, patterns on windows around them, filters,
 //! then the most specific of what overlaps. Knows no file and no encoding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::{memchr_iter, memrchr};
-use regex_automata::Input;
 use regex_automata::meta;
+use regex_automata::{Anchored, Input};
 
+use super::assign;
 use super::filter::{self, Kind, Setting, Weight};
-use super::rule::{Pack, Pattern, REACH_BEFORE_BYTES, Rule};
+use super::rule::{Behind, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence};
 
+/// So many bytes are worth making the quicker automaton for.
+const BYTES_MANY: u64 = 4 << 20;
+/// How much of a name may stand before and behind a keyword in it.
+const NAME_BYTES_MAX: usize = 40;
 /// The family whose rules yield to those of any provider.
 const GENERIC_FAMILY: &str = "generic";
 
@@ -22,15 +29,23 @@ const GENERIC_FAMILY: &str = "generic";
 #[derive(Debug)]
 pub struct Scanner {
     pack: Pack,
+    /// Quickly made.
     keywords: AhoCorasick,
+    /// Slowly made and quicker at work: for those who have much to look at.
+    keywords_at_length: OnceLock<Option<AhoCorasick>>,
+    /// Bytes looked at.
+    bytes: AtomicU64,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
+    /// Rules that want none: those that a policy makes.
+    unkeyed: Vec<usize>,
+    honors_foreign: bool,
 }
 
 /// What a thread keeps between texts.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// For each rule the windows of the text at hand.
+    /// For each rule the windows of the text at hand; for one with a lead the keywords themselves.
     windows: Vec<Vec<Range<usize>>>,
     touched: Vec<usize>,
     /// The part of a long text that is in memory.
@@ -69,16 +84,31 @@ impl Scanner {
                 wanted_by.entry(keyword).or_default().push(number);
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(wanted_by.keys())?;
+        let keywords = automaton(AhoCorasickKind::ContiguousNFA, wanted_by.keys())?;
         let wanted_by = wanted_by.into_values().collect();
+        let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
+        let numbers = 0..pack.rules.len();
+        let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));
         Ok(Self {
+            unkeyed: unkeyed.collect(),
             pack,
             keywords,
+            keywords_at_length: OnceLock::new(),
+            bytes: AtomicU64::new(0),
             wanted_by,
+            honors_foreign: false,
         })
+    }
+
+    /// The same, reading the markers of other scanners too, or not.
+    pub fn honoring_foreign(mut self, honors_foreign: bool) -> Self {
+        self.honors_foreign = honors_foreign;
+        self
+    }
+
+    /// Whether the markers of other scanners count.
+    pub fn honors_foreign(&self) -> bool {
+        self.honors_foreign
     }
 
     /// The rules.
@@ -92,14 +122,15 @@ impl Scanner {
         self.mark(text, scratch);
         let mut matches = Vec::new();
         scratch.touched.sort_unstable();
-        for number in std::mem::take(&mut scratch.touched) {
-            let windows = std::mem::take(&mut scratch.windows[number]);
+        for number in scratch.touched.drain(..) {
+            let windows = &mut scratch.windows[number];
             let rule = &self.pack.rules[number];
             if looks_at(rule, path) {
-                for window in windows {
-                    search(text, (number, rule), window, &mut matches);
+                for window in windows.iter() {
+                    search(text, (number, rule), window.clone(), &mut matches);
                 }
             }
+            windows.clear();
         }
         matches.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
         place(text, &mut matches);
@@ -112,12 +143,38 @@ impl Scanner {
         found.confidence == Confidence::High
     }
 
+    /// The automaton that suits how much there is to look at; all of them find the same.
+    fn keywords(&self, text: &[u8]) -> &AhoCorasick {
+        let bytes = text.len() as u64;
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) < BYTES_MANY {
+            return &self.keywords;
+        }
+        let quick = self.keywords_at_length.get_or_init(|| {
+            let all: BTreeSet<&str> = self.pack.rules.iter().flat_map(Rule::keywords).collect();
+            automaton(AhoCorasickKind::DFA, all).ok()
+        });
+        quick.as_ref().unwrap_or(&self.keywords)
+    }
+
     /// Notes for each rule where to look.
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.windows.resize(self.pack.rules.len(), Vec::new());
-        for hit in self.keywords.find_overlapping_iter(text) {
+        for number in &self.unkeyed {
+            scratch.windows[*number].push(0..text.len());
+            scratch.touched.push(*number);
+        }
+        for hit in self.keywords(text).find_overlapping_iter(text) {
             for number in &self.wanted_by[hit.pattern().as_usize()] {
-                let reach = self.pack.rules[*number].reach_bytes;
+                let rule = &self.pack.rules[*number];
+                let reach = rule.reach_bytes;
+                if rule.lead.is_some() {
+                    let hits = &mut scratch.windows[*number];
+                    if hits.is_empty() {
+                        scratch.touched.push(*number);
+                    }
+                    hits.push(hit.range());
+                    continue;
+                }
                 let start = hit.start().saturating_sub(REACH_BEFORE_BYTES);
                 let end = hit.end().saturating_add(reach).min(text.len());
                 let windows = &mut scratch.windows[*number];
@@ -161,8 +218,19 @@ impl Scanner {
         });
     }
 
-    /// Of values that overlap, the one whose rule says most.
+    /// Of values that overlap, the one whose rule says most. A secret in what shows an operation
+    /// is something else, and stays.
     fn keep_specific(&self, matches: Vec<Match>) -> Vec<Match> {
+        let is_operation =
+            |found: &Match| self.pack.rules[found.rule].category == Category::Operation;
+        let (operations, others) = matches.into_iter().partition(is_operation);
+        let mut kept = self.most_specific(others);
+        kept.extend(self.most_specific(operations));
+        kept.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
+        kept
+    }
+
+    fn most_specific(&self, matches: Vec<Match>) -> Vec<Match> {
         let mut order: Vec<usize> = (0..matches.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(self.specificity(&matches[*at])));
         // By start; those kept never overlap.
@@ -182,6 +250,7 @@ impl Scanner {
     fn specificity(&self, found: &Match) -> impl Ord + use<> {
         let rule = &self.pack.rules[found.rule];
         (
+            !rule.yields,
             rule.family() != GENERIC_FAMILY,
             found.confidence,
             found.severity,
@@ -191,7 +260,19 @@ impl Scanner {
     }
 }
 
-/// One rule on one window.
+/// The patterns are numbered as they come.
+fn automaton<'k>(
+    kind: AhoCorasickKind,
+    keywords: impl IntoIterator<Item = impl AsRef<[u8]> + 'k>,
+) -> Result<AhoCorasick, aho_corasick::BuildError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::Standard)
+        .kind(Some(kind))
+        .build(keywords)
+}
+
+/// One rule on one window, or at one keyword.
 fn search(
     text: &[u8],
     (number, rule): (usize, &Rule),
@@ -201,14 +282,28 @@ fn search(
     let Some(regex) = rule.pattern.as_ref().and_then(|pattern| pattern.regex()) else {
         return;
     };
-    let mut captures = regex.create_captures();
+    if let Some(lead) = &rule.lead {
+        let found = search_behind(text, (rule, lead, regex), window);
+        matches.extend(found.map(|found| Match {
+            rule: number,
+            ..found
+        }));
+        return;
+    }
+    let mut captures = None;
     let mut at = window.start;
     while at <= window.end {
-        regex.search_captures(&Input::new(text).range(at..window.end), &mut captures);
+        let input = Input::new(text).range(at..window.end);
+        // Most windows hold nothing, which is cheaper to learn than where.
+        if regex.search_half(&input).is_none() {
+            return;
+        }
+        let captures = captures.get_or_insert_with(|| regex.create_captures());
+        regex.search_captures(&input, captures);
         let Some(whole) = captures.get_match() else {
             return;
         };
-        let value = value_of(regex, &captures).unwrap_or(whole.range());
+        let value = value_of(regex, captures).unwrap_or(whole.range());
         let judged = judge(rule, text, whole.start(), value);
         // What follows the value may begin the next one; what was rejected may hold one.
         let after = judged.as_ref().map_or(0, |found| found.value.end);
@@ -219,6 +314,37 @@ fn search(
                 ..found
             });
         }
+    }
+}
+
+/// What stands behind the name that a keyword is part of.
+fn search_behind(
+    text: &[u8],
+    (rule, lead, regex): (&Rule, &Lead, &meta::Regex),
+    keyword: Range<usize>,
+) -> Option<Match> {
+    let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
+        ..(keyword.end + NAME_BYTES_MAX).min(text.len());
+    let mut names = lead
+        .names
+        .regex()?
+        .find_iter(Input::new(text).range(around));
+    let name = names.find(|name| name.start() < keyword.end && keyword.start < name.end())?;
+    let end = (name.end() + rule.reach_bytes).min(text.len());
+    let value_at = |start: usize| {
+        let input = Input::new(text).range(start..end).anchored(Anchored::Yes);
+        regex.search_half(&input)?;
+        let mut captures = regex.create_captures();
+        regex.search_captures(&input, &mut captures);
+        let value =
+            value_of(regex, &captures).or(captures.get_match().map(|whole| whole.range()))?;
+        judge(rule, text, name.start(), value)
+    };
+    match lead.behind {
+        Behind::Assignment => assign::value_starts(text, name.end())
+            .take_while(|start| *start <= end)
+            .find_map(value_at),
+        Behind::Setting => value_at(name.end()),
     }
 }
 
@@ -260,11 +386,16 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
         value = setting.value();
     } else if rule.category == Category::Secret {
         let bytes = text.get(value.clone())?;
-        let is_placeholder = match rule.random {
-            true => !filter::is_random(bytes) || filter::is_filler(bytes),
-            false => false,
-        };
-        if is_placeholder || filter::is_placeholder(bytes) {
+        if filter::is_placeholder(bytes) {
+            return None;
+        }
+        if rule.random && filter::is_typed(bytes) {
+            // Somebody's fingers ran over the keys: an example, more often than not.
+            (severity, confidence) = (severity.min(Severity::Low), Confidence::Low);
+        } else if rule.random && (!filter::is_random(bytes) || filter::is_filler(bytes)) {
+            return None;
+        }
+        if rule.lead.is_some() && is_amid_word(text, start) {
             return None;
         }
     }
@@ -294,6 +425,16 @@ fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Opt
     })
 }
 
+/// Whether a place is within a word: behind a letter, and no capital that begins a word of its own.
+fn is_amid_word(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let (Some(before), Some(first)) = (before, text.get(at)) else {
+        return false;
+    };
+    let begins = before.is_ascii_lowercase() && first.is_ascii_uppercase();
+    before.is_ascii_alphabetic() && first.is_ascii_alphabetic() && !begins
+}
+
 /// What a rule says of an assignment that weighs so much: its own word only where nothing is left
 /// to doubt.
 fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
@@ -307,15 +448,20 @@ fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
     }
 }
 
-/// Whether a rule by itself finds anything in a text, by keywords, pattern and filters.
-pub(super) fn finds(rule: &Rule, text: &[u8]) -> bool {
+/// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
+pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     let lower = text.to_ascii_lowercase();
-    let has_keyword = |keyword: &String| memchr::memmem::find(&lower, keyword.as_bytes()).is_some();
     let mut found = Vec::new();
-    if rule.keywords.iter().any(has_keyword) {
-        search(text, (0, rule), 0..text.len(), &mut found);
+    for keyword in &rule.keywords {
+        for at in memchr::memmem::find_iter(&lower, keyword) {
+            let window = match rule.lead {
+                Some(_) => at..at + keyword.len(),
+                None => 0..text.len(),
+            };
+            search(text, (0, rule), window, &mut found);
+        }
     }
-    !found.is_empty()
+    found.into_iter().next().map(|first| first.value)
 }
 
 /// The line in which a value begins, without its end.

@@ -10,6 +10,7 @@ use super::compression::Compression;
 use super::content::{Inspector, Located, Place};
 use super::decode;
 use super::scan::Match;
+use super::suppress;
 
 /// How large windows are.
 #[derive(Debug, Clone, Copy)]
@@ -137,6 +138,13 @@ impl<'i, 'a> Windows<'i, 'a> {
         let plain = seen.len();
         self.decode((text, &own), &mut seen, plain);
         self.inspector.out.matches.append(&mut seen);
+        let honors_foreign = self.inspector.tools.scanner.honors_foreign();
+        for mut marker in suppress::markers(text, own, honors_foreign) {
+            marker.line += self.lines;
+            marker.covers += self.lines;
+            let member = self.place.member.clone();
+            self.inspector.out.markers.push((member, marker));
+        }
     }
 
     fn located(&self, text: &[u8], mut found: Match) -> Located {

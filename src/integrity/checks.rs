@@ -6,6 +6,7 @@ use super::manifest::Summary;
 use super::section::Counters;
 use super::terms::Terms;
 use crate::base::digest::Digest;
+use crate::base::files;
 use crate::base::naming::below;
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, ChangeKind, Entry, Globs, Inventory, ProblemKind};
@@ -138,7 +139,15 @@ pub(super) fn compare(
             ),
         };
         *counter += 1;
-        findings.push(Finding::new(code, text).at(below(root, change.path)));
+        let finding = Finding::new(code, text).at(below(root, change.path));
+        let is_left =
+            code == &codes::FILE_UNLISTED && files::looks_temporary(change.path.as_path());
+        findings.push(match is_left {
+            true => finding.with_hint(
+                "a command that was killed may have left it: look at it, then remove it",
+            ),
+            false => finding,
+        });
     }
     counters.ok = counters.checked.saturating_sub(not_ok);
     findings

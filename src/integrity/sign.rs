@@ -7,16 +7,17 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::checks::compare;
 use super::tree::{self, problem_findings};
-use super::verify::{self, read_authentic, weakness};
-use super::{AbsolutePaths, Manifest, Options, RootRelation, Sealed, Summary};
+use super::verify::{self, read_authentic, read_verified, weakness};
+use super::{AbsolutePaths, Counters, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::{self, RelPath};
-use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError};
+use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError, Taken};
 use crate::report::{AuditHead, Finding, Resource, codes};
 use crate::seal::{Key, KeyError, Keyring, Secret};
 
@@ -64,8 +65,9 @@ pub struct Terms {
     pub allow_empty: bool,
     /// Where the audit log stands.
     pub audit_head: Option<AuditHead>,
-    /// Whether to carry an existing manifest over to the active key, its tree unchanged.
-    pub rotate: bool,
+    /// Carries an existing manifest over to the active key, where it verifies under these terms and
+    /// its tree is unchanged.
+    pub rotate: Option<verify::Terms>,
 }
 
 /// A sealed tree.
@@ -119,7 +121,7 @@ pub enum SignError {
     /// A number above 2^53−1, or 0.
     #[error("sequence {0} is not from 1 to 2^53-1")]
     Sequence(u64),
-    /// A file that is no manifest stands where the manifest would go.
+    /// What is no manifest stands where the manifest would go.
     #[error("`{0}` is not a manifest, so it is not replaced by one")]
     Output(String),
     /// `--rotate` on a manifest that does not verify, or whose tree changed.
@@ -169,8 +171,8 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
 
     let (taken, more) = take_tree(request, (&options, own_path.as_ref()), &secret)?;
     findings.extend(more);
-    if let Some(previous) = previous.as_ref().filter(|_| terms.rotate) {
-        refuse_changed_tree(previous, &taken.inventory, &shown(request.root))?;
+    if let Some(previous) = previous.as_ref().filter(|_| terms.rotate.is_some()) {
+        refuse_changed_tree(previous, &taken, &shown(request.root))?;
     }
     let exempt = options.exempt.iter().chain(&own_path);
     let exempt = exempt.map(|path| below(&shown(request.root), path));
@@ -282,17 +284,18 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
     let there = request
         .output
         .filter(|output| output.symlink_metadata().is_ok_and(|meta| meta.is_file()));
-    if let Some(output) = there
-        && !looks_like_manifest(output)
+    if let Some(output) = request.output
+        && (is_special(output) && path_within(request.root, output).is_some()
+            || there.is_some() && !looks_like_manifest(output))
     {
         return Err(SignError::Output(shown(output)));
     }
-    let must = request.terms.rotate;
+    let must = request.terms.rotate.as_ref();
     // A given number and a reproducible manifest do not depend on what was there before.
     let fixed = request.terms.sequence.is_some() || request.terms.epoch.is_some();
     let output = match (there, must, fixed) {
-        (Some(output), true, _) | (Some(output), false, false) => output,
-        (None, true, _) => {
+        (Some(output), Some(_), _) | (Some(output), None, false) => output,
+        (None, Some(_), _) => {
             let place = request.output.map(shown).unwrap_or_default();
             let text = "there is no manifest to rotate";
             return Err(SignError::Rotate(vec![
@@ -301,9 +304,12 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
         }
         _ => return Ok((None, None)),
     };
+    if let Some(terms) = must {
+        let sealed = read_verified((output, request.root), request.keyring, terms);
+        return Ok((Some(sealed.map_err(SignError::Rotate)?), None));
+    }
     match read_authentic(output, request.keyring) {
         Ok(sealed) => Ok((Some(sealed), None)),
-        Err(finding) if must => Err(SignError::Rotate(vec![finding])),
         Err(finding) => {
             let text = format!(
                 "the manifest that is replaced does not verify ({})",
@@ -315,6 +321,15 @@ fn read_previous(request: &Request<'_>) -> Result<(Option<Sealed>, Option<Findin
             ))
         }
     }
+}
+
+/// Whether a FIFO, socket or device stands there. Outside of the tree it may be meant as a way out;
+/// inside, the tree would be left without its manifest.
+fn is_special(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| {
+        let kind = meta.file_type();
+        !kind.is_file() && !kind.is_symlink() && !kind.is_dir()
+    })
 }
 
 /// Whether a file may be replaced by a manifest: an empty one, or one that begins as ours and the
@@ -341,7 +356,9 @@ fn continue_terms(request: &Request<'_>, previous: Option<&Sealed>) -> Result<Te
         terms
             .sequence
             .get_or_insert(manifest.sequence.saturating_add(1));
-        if terms.rotate {
+        if terms.rotate.is_some() {
+            // Nothing is told of this machine that was not told before.
+            terms.absolute_paths &= manifest.absolute_paths.root.is_some();
             terms.subject = Some(manifest.subject.clone());
             terms.expires_at = terms.expires_at.or(manifest.expires_at);
             terms.exclude.clone_from(&manifest.options.exclude);
@@ -366,7 +383,7 @@ fn already_expired(terms: &Terms, root: &Path) -> Option<Finding> {
 /// manifest.
 fn options(terms: &Terms, own_path: Option<&RelPath>) -> Result<Options, SignError> {
     let mut exempt = terms.exempt.clone();
-    if let Some(own_path) = own_path.filter(|_| !terms.rotate) {
+    if let Some(own_path) = own_path.filter(|_| terms.rotate.is_none()) {
         let directory = own_path.parent();
         let report = match &directory {
             Some(directory) => [directory.as_bytes(), b"/", REPORT_NAME.as_bytes()].concat(),
@@ -389,7 +406,7 @@ fn take_tree(
     request: &Request<'_>,
     (options, own_path): (&Options, Option<&RelPath>),
     secret: &Secret,
-) -> Result<(inventory::Taken, Vec<Finding>), SignError> {
+) -> Result<(Taken, Vec<Finding>), SignError> {
     let excludes = Globs::compile(&options.exclude)?;
     let mut exempt = options.exempt.clone();
     exempt.extend(own_path.cloned());
@@ -423,16 +440,13 @@ fn take_tree(
 }
 
 /// A rotation vouches for nothing new: the tree must be what the old key signed.
-fn refuse_changed_tree(previous: &Sealed, found: &Inventory, root: &str) -> Result<(), SignError> {
-    let changes = inventory::diff(&previous.manifest.inventory, found);
-    if changes.is_empty() {
-        return Ok(());
+fn refuse_changed_tree(previous: &Sealed, taken: &Taken, root: &str) -> Result<(), SignError> {
+    let expected = &previous.manifest.inventory;
+    let changes = compare(expected, taken, (root, &mut Counters::default()));
+    match changes.is_empty() {
+        true => Ok(()),
+        false => Err(SignError::Rotate(changes)),
     }
-    let finding = |change: &inventory::Change<'_>| {
-        let text = "not what the manifest to be rotated lists";
-        Finding::new(&codes::FILE_MODIFIED, text).at(below(root, change.path))
-    };
-    Err(SignError::Rotate(changes.iter().map(finding).collect()))
 }
 
 fn seal(
@@ -472,12 +486,11 @@ fn absolute_paths(canonical_root: &Path, terms: &Terms) -> AbsolutePaths {
     }
 }
 
-/// With `SOURCE_DATE_EPOCH` no time is later than it.
+/// With `SOURCE_DATE_EPOCH` no time is later than it. Without, none is later than a manifest can
+/// say: some file systems keep any 64 bits that somebody sets.
 fn clamp_times(inventory: Inventory, epoch: Option<Timestamp>) -> Inventory {
-    let Some(latest) = epoch.map(|epoch| epoch.unix_seconds().max(0).unsigned_abs()) else {
-        return inventory;
-    };
-    inventory.with_times_at_most(latest)
+    let latest = epoch.map(|epoch| epoch.unix_seconds().max(0).unsigned_abs());
+    inventory.with_times_at_most(latest.unwrap_or(INTEGER_MAX))
 }
 
 fn directory_name(canonical_root: &Path) -> String {
@@ -485,4 +498,28 @@ fn directory_name(canonical_root: &Path) -> String {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "root".into())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_later_than_a_manifest_can_say() {
+        let link = inventory::Symlink {
+            target: b"x".as_slice().into(),
+            mode: 0o777,
+            modified_seconds: u64::MAX,
+        };
+        let path = RelPath::parse(b"link").unwrap();
+        let tree = Inventory::from_entries(vec![(path.clone(), Entry::Symlink(link))]).unwrap();
+        for (epoch, latest) in [(None, INTEGER_MAX), (Some(7), 7)] {
+            let epoch = epoch.map(Timestamp::from_unix_seconds);
+            let clamped = clamp_times(tree.clone(), epoch);
+            assert!(
+                matches!(clamped.get(&path), Some(Entry::Symlink(link)) if link.modified_seconds == latest)
+            );
+        }
+    }
 }

@@ -97,6 +97,32 @@ pub fn read_authentic(path: &Path, keyring: &Keyring) -> Result<Sealed, Finding>
     }
 }
 
+/// Reads a manifest that is to be carried on: whatever verification would object to before it
+/// looks at files, is objected to here.
+///
+/// # Errors
+/// All objections; at least one.
+pub(super) fn read_verified(
+    (path, root): (&Path, &Path),
+    keyring: &Keyring,
+    terms: &Terms,
+) -> Result<Sealed, Vec<Finding>> {
+    let parsed = parse_manifest(path).map_err(|finding| vec![finding.at(shown(path))])?;
+    let (_, mut findings) = check_signature(&parsed, keyring);
+    if Verdict::of(&findings) == Verdict::Pass {
+        let own = path_within(root, path);
+        findings.extend(check_consistency(&parsed.sealed, own.as_ref(), terms));
+        findings.extend(check_times(&parsed.sealed, terms));
+    }
+    match Verdict::of(&findings) {
+        Verdict::Pass => Ok(parsed.sealed),
+        _ => Err(findings
+            .into_iter()
+            .map(|finding| finding.at(shown(path)))
+            .collect()),
+    }
+}
+
 /// What should be said of a weak secret.
 pub(super) fn weakness(secret: &Secret) -> Option<Finding> {
     let message = match secret.weakness()? {

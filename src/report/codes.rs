@@ -155,12 +155,18 @@ codes! {
     GUARD_SUSPICIOUS_FILE = "guard.suspicious_file", High, Verdict::Violation,
         "A file is there that does not belong among assets", "";
     GUARD_OPERATION = "guard.operation", High, Verdict::Violation,
-        "A script shows an operation that the policy does not allow", "";
+        "An operation is not one that the policy allows", "";
     GUARD_CONFIGURATION = "guard.configuration", Medium, Verdict::Violation,
         "A setting or an asset breaks the policy", "";
+    SCAN_EMPTY = "scan.empty", High, Verdict::Error,
+        "A scan was asked for and found no file to look at",
+        "name a target that holds files, or leave out less with `policy_guard.exclude`";
     SCAN_PARTIAL = "scan.partial", High, Verdict::Pass,
         "Part of a file could not be looked into: it is encrypted, damaged or packed too deep",
         "look at it by other means, or leave it out with `policy_guard.exclude`";
+    AUDIT_UNFINISHED = "audit.unfinished", High, Verdict::Error,
+        "The command ran, and its end could not be recorded as the strict policy asks",
+        "make room for the audit log, then run it again";
     SNAPSHOT_UNSUPPORTED = "snapshot.unsupported", High, Verdict::Error,
         "A socket, a device or another file system cannot be put into a snapshot",
         "remove it, or leave it out with `--allow-incomplete`";

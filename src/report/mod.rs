@@ -138,6 +138,21 @@ impl Report {
         self
     }
 
+    /// Adds what went wrong around the verb. The answer never gets milder by it; where it gets
+    /// worse, that is the headline.
+    pub fn add(&mut self, findings: Vec<Finding>) {
+        let verdict = Verdict::of(&findings);
+        let worst = findings
+            .iter()
+            .find(|finding| finding.code.verdict == verdict);
+        if let Some(worst) = worst.filter(|_| verdict > self.verdict) {
+            self.verdict = verdict;
+            self.headline.clone_from(&worst.message);
+        }
+        self.findings.extend(findings);
+        self.findings.sort();
+    }
+
     /// Adds what was read and written.
     pub fn with_resources(mut self, resources: Vec<Resource>) -> Self {
         self.resources = resources;
@@ -230,6 +245,48 @@ pub fn count_by_severity(findings: &[Finding]) -> BTreeMap<&'static str, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_added_may_worsen_the_answer_and_never_betters_it() {
+        let at = |code: &'static Code| vec![Finding::new(code, code.id)];
+        for (first, added, verdict, headline) in [
+            (
+                &codes::KEY_WEAK,
+                &codes::CACHE_DISCARDED,
+                Verdict::Pass,
+                "verb",
+            ),
+            (
+                &codes::KEY_WEAK,
+                &codes::COMMAND_OUTPUT,
+                Verdict::Error,
+                "command.output",
+            ),
+            (
+                &codes::FILE_MODIFIED,
+                &codes::KEY_WEAK,
+                Verdict::Fail,
+                "verb",
+            ),
+            (
+                &codes::FILE_MODIFIED,
+                &codes::COMMAND_OUTPUT,
+                Verdict::Error,
+                "command.output",
+            ),
+            (
+                &codes::COMMAND_OUTPUT,
+                &codes::FILE_MODIFIED,
+                Verdict::Error,
+                "verb",
+            ),
+        ] {
+            let mut report = Report::new("verb", "verb".into(), at(first));
+            report.add(at(added));
+            assert_eq!((report.verdict, &*report.headline), (verdict, headline));
+            assert!(report.findings.len() == 2 && report.findings.is_sorted());
+        }
+    }
 
     #[test]
     fn the_worst_finding_decides_in_the_order_of_precedence() {

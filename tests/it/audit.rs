@@ -513,7 +513,7 @@ fn a_full_disk_refuses_the_command_and_is_never_tampering() {
     let place = Place::new();
     place.write("tree/a.txt", "a\n");
     // From the first record on, at whatever size the disk is full.
-    let mut refused = 0;
+    let (mut refused, mut unfinished) = (0, 0);
     for blocks in 0..12 {
         let before = std::fs::read(place.at(MANIFEST)).ok();
         let ran = run_limited(&place, blocks, &SIGN);
@@ -525,7 +525,13 @@ fn a_full_disk_refuses_the_command_and_is_never_tampering() {
         assert_eq!(ran.code, 2, "{blocks}: {ran:?}");
         refused += 1;
         assert!(!ran.stderr.contains("panicked"), "{ran:?}");
-        if codes(&ran.json()) == ["audit.refused"] && ran.json()["audit_head"].is_null() {
+        let report = ran.json();
+        if codes(&report) == ["audit.unfinished"] {
+            // What was done is told all the same.
+            unfinished += 1;
+            assert_eq!(report["summary"]["manifests"], 1, "{report}");
+        }
+        if codes(&report) == ["audit.refused"] && ran.json()["audit_head"].is_null() {
             assert_eq!(
                 std::fs::read(place.at(MANIFEST)).ok(),
                 before,
@@ -533,7 +539,7 @@ fn a_full_disk_refuses_the_command_and_is_never_tampering() {
             );
         }
     }
-    assert!(refused > 2, "{refused}");
+    assert!(refused > 2 && unfinished > 0, "{refused} {unfinished}");
     sign(&place);
     let (code, _) = place.verify();
     assert_eq!((code, verify_log(&place, &[]).0), (0, 0));
@@ -910,6 +916,21 @@ fn the_log_is_never_put_into_a_tree_that_does_not_name_it() {
         answer(2, &["audit.refused"])
     );
     assert!(!place.at("tree/.agp").exists());
+    // Nor is one that is there, and signed, written to: by its own name or another.
+    place.write("tree/sub/state/kept", "");
+    symlink("tree/sub/state", place.at("link")).unwrap();
+    let away = ["sign", "--input-dir", ".", "--state-dir", "../away"];
+    assert_eq!(verify_in_tree(&away).code, 0);
+    for (state, cache) in [
+        ("sub/state", "-q"),
+        ("sub/../sub/state", "--cache"),
+        ("../link", "--cache"),
+    ] {
+        let verify = ["verify", "--manifest", "integrity_manifest.json"];
+        let ran = verify_in_tree(&[&verify[..], &["--state-dir", state, cache]].concat());
+        assert_eq!(ran.code, 0, "{state}: {ran:?}");
+    }
+    assert_eq!(listing(&place.at("tree/sub/state")).len(), 2);
     // A manifest that names it: it may be there.
     let ran = verify_in_tree(&["sign", "--input-dir", "."]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -917,6 +938,36 @@ fn the_log_is_never_put_into_a_tree_that_does_not_name_it() {
     assert_eq!(verify_in_tree(&named).code, 0);
     assert!(place.at("tree/.agp/audit/head.json").exists());
     assert_eq!(verify_in_tree(&named).code, 0);
+}
+
+#[test]
+fn a_state_directory_in_the_tree_is_exempt_by_whatever_name_and_is_never_the_tree() {
+    let place = Place::new();
+    place.write("tree/sub/a.txt", "a\n");
+    std::fs::create_dir(place.at("tree/state")).unwrap();
+    symlink("tree/state", place.at("link")).unwrap();
+    for state in [
+        "tree/state",
+        "tree/sub/../state",
+        "tree/sub/../../tree/state/.",
+        "link",
+    ] {
+        for verb in [
+            &["sign", "--input-dir", "tree"][..],
+            &["verify", "--manifest", MANIFEST],
+        ] {
+            let ran = place.run(verb.iter().chain(&["--state-dir", state]));
+            assert_eq!(ran.code, 0, "{state}: {ran:?}");
+        }
+        assert!(place.at("tree/state/audit").exists());
+        std::fs::remove_dir_all(place.at("tree/state/audit")).unwrap();
+    }
+    for state in ["tree", "tree/sub/..", "./tree/"] {
+        let ran = place.run(SIGN.iter().chain(&["--state-dir", state]));
+        let found = (ran.code, codes(&ran.json()));
+        assert_eq!(found, answer(2, &["command.usage"]), "{state}");
+        assert!(!place.at("tree/audit").exists());
+    }
 }
 
 #[test]

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::faults_paths::fifo;
+use crate::faults_paths::{fifo, remove};
 use crate::harness::{AGP, Place, Ran, codes, skip};
 use crate::sign_verify::{Answer, answer, finish, signal, verdict};
 
@@ -41,6 +41,46 @@ fn is_root() -> bool {
 type Make<'a> = &'a dyn Fn(&Path);
 /// Changes a file of a size, in a step of that number.
 type Change = fn(&mut File, u64, u64);
+
+#[test]
+fn a_time_that_no_manifest_can_say_is_no_reason_not_to_verify() {
+    let place = signed();
+    let file = File::options()
+        .append(true)
+        .open(place.at("tree/a.json"))
+        .unwrap();
+    // Where the file system keeps such a time, it is above 2^53-1.
+    let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 54));
+    sign(&place, GOOD);
+    verdict(&place, GOOD);
+}
+
+#[test]
+fn a_fifo_where_the_manifest_or_the_report_goes_is_refused_and_not_waited_for() {
+    let place = Place::new();
+    place.write("tree/a.json", "{}");
+    fifo(&place.at(MANIFEST));
+    sign(&place, (2, &["command.usage"]));
+    remove(&place.at(MANIFEST));
+    sign(&place, GOOD);
+    for name in ["tree/integrity_report.json", "elsewhere"] {
+        fifo(&place.at(name));
+        let verify = ["verify", "--manifest", MANIFEST, "-o", name];
+        answer(&place, verify, (2, &["command.output"]));
+    }
+    remove(&place.at("tree/integrity_report.json"));
+    let out = ["sign", "--input-dir", "tree", "--output", "elsewhere"];
+    answer(&place, out, (2, &["command.output"]));
+}
+
+#[test]
+fn a_link_to_a_device_at_the_manifests_place_swallows_no_manifest() {
+    let place = Place::new();
+    place.write("tree/a.json", "{}");
+    std::os::unix::fs::symlink("/dev/null", place.at(MANIFEST)).unwrap();
+    sign(&place, GOOD);
+    verdict(&place, GOOD);
+}
 
 #[test]
 fn what_is_no_file_cannot_be_signed_and_never_blocks() {

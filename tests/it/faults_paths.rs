@@ -30,7 +30,7 @@ fn sign(place: &Place, expected: Answer<'_>) -> Value {
     answer(place, ["sign", "--input-dir", "tree"], expected)
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     match path.symlink_metadata().unwrap().is_dir() {
         true => std::fs::remove_dir_all(path).unwrap(),
         false => std::fs::remove_file(path).unwrap(),
@@ -391,7 +391,10 @@ fn nothing_is_left_out_by_default() {
     ] {
         let place = signed();
         place.write(&format!("tree/{path}"), "#!/bin/sh\n");
-        verdict(&place, (1, &["file.unlisted"]));
+        let report = verdict(&place, (1, &["file.unlisted"]));
+        // What a killed command may have left counts no less, and says what it may be.
+        let hint = report["findings"][0]["hint"].as_str().unwrap_or_default();
+        assert_eq!(hint.contains("killed"), path.ends_with("agp-new"), "{path}");
     }
 }
 

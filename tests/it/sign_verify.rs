@@ -209,7 +209,8 @@ fn rotation_signs_an_unchanged_tree_with_the_active_key() {
     place.write("tree/a.json", "changed");
     let rotate =
         words("sign --config policy.json --rotate --manifest tree/integrity_manifest.json");
-    answer(&place, rotate.clone(), (2, &["file.modified"]));
+    let report = answer(&place, rotate.clone(), (1, &["file.modified"]));
+    assert_eq!(report["summary"]["manifests"], 0);
     assert_eq!(
         manifest(&place),
         old,
@@ -235,8 +236,63 @@ fn rotation_refuses_a_manifest_that_was_edited() {
     );
     let before = place.read(MANIFEST);
     let rotate = words("sign --rotate --manifest tree/integrity_manifest.json");
-    answer(&place, rotate, (2, &["signature.invalid"]));
+    answer(&place, rotate, (1, &["signature.invalid"]));
     assert_eq!(place.read(MANIFEST), before);
+}
+
+#[test]
+fn rotation_launders_nothing_that_verification_objects_to() {
+    let mut place = Place::new();
+    place.write("tree/a", "a");
+    let expired = [
+        "sign",
+        "--input-dir",
+        "tree",
+        "--expires-at",
+        "2020-01-01T00:00:00Z",
+    ];
+    answer(&place, expired, (0, &["sign.already_expired"]));
+    let before = place.read(MANIFEST);
+    let rotate = ["sign", "--rotate", "--manifest", MANIFEST];
+    answer(&place, rotate, (1, &["time.expired"]));
+    let later = ["--expires-at", "2999-01-01T00:00:00Z"];
+    answer(&place, rotate.iter().chain(&later), (1, &["time.expired"]));
+    assert_eq!(place.read(MANIFEST), before);
+
+    let key_id = manifest(&place)["signature"]["key_id"].clone();
+    answer(&place, ["sign", "--input-dir", "tree"], (0, &[]));
+    place.set("OLD_KEY", &crate::harness::secret());
+    let old = serde_json::json!({"key_id": key_id, "source": "env:OLD_KEY", "not_after": "2020-01-01T00:00:00Z"});
+    place.write(
+        "policy.json",
+        serde_json::json!({"integrity": {"keys": [old]}}).to_string(),
+    );
+    let old_key = ["-c", "policy.json"];
+    answer(
+        &place,
+        rotate.iter().chain(&old_key),
+        (1, &["signature.key_period"]),
+    );
+}
+
+#[test]
+fn rotation_tells_no_more_than_the_manifest_told_and_takes_no_other_terms() {
+    let place = Place::new();
+    place.write("tree/a", "a");
+    let hidden = ["sign", "--input-dir", "tree", "--no-absolute-paths"];
+    answer(&place, hidden, (0, &[]));
+    let rotate = ["sign", "--rotate", "--manifest", MANIFEST];
+    answer(&place, rotate, (0, &[]));
+    assert_eq!(manifest(&place)["file_inventory"]["a"]["absolute_path"], "");
+    for more in [
+        &["--subject", "x"][..],
+        &["--exclude", "x"],
+        &["--exempt", "x"],
+        &["--input-dir", "tree", "--input-dir", "tree"],
+    ] {
+        answer(&place, rotate.iter().chain(more), (2, &["command.usage"]));
+    }
+    assert_eq!(manifest(&place)["sequence"], 2);
 }
 
 #[test]
@@ -327,6 +383,22 @@ fn a_state_file_remembers_the_highest_sequence() {
 }
 
 #[test]
+fn a_state_that_cannot_be_kept_hides_nothing_of_the_answer() {
+    let place = signed();
+    place.write("tree/a.json", "changed");
+    let verify = [
+        "verify",
+        "--manifest",
+        MANIFEST,
+        "--state",
+        "none/seen.json",
+    ];
+    let expected = (2, &["command.output", "file.modified"][..]);
+    let report = answer(&place, verify, expected);
+    assert_eq!(report["summary"]["invalid"], 1);
+}
+
+#[test]
 fn only_part_of_a_tree_is_never_plainly_valid() {
     let place = signed();
     let verify = ["verify", "--manifest", MANIFEST, "--only", "sub/**"];
@@ -374,6 +446,19 @@ fn all_verifies_every_manifest_below() {
         words("verify --all none"),
         (2, &["manifest.not_found"]),
     );
+}
+
+#[test]
+fn a_tree_within_another_is_signed_first_whatever_the_order() {
+    let place = Place::new();
+    place.write("tree/inner/a", "a");
+    let sign = words("sign --input-dir tree --input-dir tree/inner");
+    for _ in 0..2 {
+        let report = answer(&place, sign.clone(), (0, &[]));
+        assert_eq!(report["manifests"][0]["root"], "tree");
+        let report = answer(&place, ["verify", "--all", "tree"], (0, &[]));
+        assert_eq!(report["summary"]["valid"], 2);
+    }
 }
 
 #[test]

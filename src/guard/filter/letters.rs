@@ -7,6 +7,8 @@
 //! A level is −2.5 · log2 of the share that the second has behind the first, rounded, as one digit
 //! of base 36.
 
+use super::random::entropy;
+
 /// Rows are the first of a pair, columns the second, both in the order `a`–`z`, digit, other.
 const LEVELS: [&[u8; CLASSES]; CLASSES] = [
     b"lcablhcqcrh8a9sbs8a6egggflfe",
@@ -51,6 +53,9 @@ const FLIP_SHARE: f64 = 0.15;
 const SIGN_BITS: f64 = 3.0;
 /// The shortest part of a text whose evidence counts for the whole, as in `prefix_…`.
 const PART_CHARS: usize = 12;
+/// The shortest run of hexadecimal digits that counts by itself, and what it counts.
+const HEXADECIMAL_CHARS: usize = 16;
+const HEXADECIMAL_BITS: f64 = 8.0;
 
 /// How many bits speak for a text having been drawn at random from its own alphabet rather than
 /// written: positive for keys, negative for words. Grows with the length. A text of several parts
@@ -58,7 +63,25 @@ const PART_CHARS: usize = 12;
 pub(super) fn evidence_bits(text: &[u8]) -> f64 {
     let parts = text.split(|byte| b"_-.:/|~ ".contains(byte));
     let long = parts.filter(|part| part.len() >= PART_CHARS && part.len() < text.len());
-    long.map(bits).fold(bits(text), f64::max)
+    long.map(bits)
+        .fold(bits(text), f64::max)
+        .max(hexadecimal_bits(text))
+}
+
+/// The evidence of the longest run of hexadecimal digits: nobody writes those, so that letters
+/// between digits need not be rare pairs.
+fn hexadecimal_bits(text: &[u8]) -> f64 {
+    let run = |is_other: fn(&u8) -> bool| text.split(is_other).max_by_key(|run| run.len());
+    let lower = run(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let upper = run(|byte| !matches!(byte, b'0'..=b'9' | b'A'..=b'F'));
+    let longest = lower.into_iter().chain(upper).max_by_key(|run| run.len());
+    let longest = longest.unwrap_or_default();
+    let digits = longest.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let is_mixed = digits * 5 >= longest.len() && digits < longest.len();
+    match longest.len() >= HEXADECIMAL_CHARS && is_mixed && entropy(longest) >= 3.0 {
+        true => longest.len() as f64 - HEXADECIMAL_CHARS as f64 + HEXADECIMAL_BITS,
+        false => f64::MIN,
+    }
 }
 
 fn bits(text: &[u8]) -> f64 {

@@ -12,6 +12,6 @@ mod words;
 
 pub use checksum::{Checksum, crc62};
 pub use name::Kind;
-pub use placeholder::{is_filler, is_placeholder};
+pub use placeholder::{is_filler, is_placeholder, is_typed};
 pub use random::{entropy, is_random};
 pub use setting::{Setting, Weight};

@@ -3,7 +3,7 @@
 //! A value is never judged by what it happens to contain: it is a placeholder when it is *mostly
 //! made of* filler. A key that contains `false`, ends in `null` or holds `test` stays a key.
 
-use super::random::is_random;
+use super::random::{entropy, is_random};
 use super::words::{FILLER, FILLER_SHORT, TELLING};
 
 /// The share of its letters and digits from which a value is made of filler.
@@ -16,6 +16,10 @@ const MASK_MIN: usize = 8;
 const SEQUENCE_MIN: usize = 4;
 /// The longest group of characters whose repetition is filler.
 const GROUP_MAX: usize = 12;
+/// The longest value that a word of it makes a placeholder.
+const TELLING_CHARS_MAX: usize = 120;
+/// The least entropy of what was typed rather than repeated.
+const TYPED_ENTROPY_MIN: f64 = 2.8;
 /// The longest reference, such as `${…}`.
 const REFERENCE_MAX: usize = 80;
 
@@ -33,11 +37,23 @@ pub fn is_filler(value: &[u8]) -> bool {
     is_reference(value) || is_masked(value) || Cover::of(value, true).share() >= FILLER_SHARE_MIN
 }
 
+/// Whether a value of letters and digits is made of sequences and repetitions, such as
+/// `abcdef1234567890abcdef`: nobody draws that, and some do use it.
+pub fn is_typed(value: &[u8]) -> bool {
+    value.iter().any(u8::is_ascii_digit)
+        && value.iter().any(u8::is_ascii_alphabetic)
+        && entropy(value) >= TYPED_ENTROPY_MIN
+        && !value
+            .chunk_by(|a, b| a == b)
+            .any(|run| run.len() >= MASK_MIN)
+        && is_filler(value)
+}
+
 /// Whether a word is in the value that no secret holds and that says that it is none.
 pub(super) fn holds_telling_word(value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
     let holds = |word: &&str| memchr::memmem::find(&lower, word.as_bytes()).is_some();
-    TELLING.iter().any(holds)
+    value.len() <= TELLING_CHARS_MAX && TELLING.iter().any(holds)
 }
 
 /// Whether a value was cut short or written over: `AKIA...`, `sk-XXXXXXXXXXXX`, `[…]`.
@@ -48,7 +64,7 @@ fn is_masked(value: &[u8]) -> bool {
     for byte in value {
         run = if *byte == before { run + 1 } else { 1 };
         before = *byte;
-        if masks(*byte) && run >= MASK_MIN {
+        if masks(*byte) && run >= MASK_MIN || *byte == b'0' && run >= 3 * MASK_MIN {
             return true;
         }
     }

@@ -91,7 +91,9 @@ impl<'t> Setting<'t> {
         // `call(password, "x")` passes two things; `("password", "x")` sets one.
         let lists = between.contains(&b',')
             && !between.first().is_some_and(|byte| b"\"'`\\".contains(byte));
-        if lists {
+        // Without quotes only code stands behind `=>`, and behind an index.
+        let is_code = !quoted && (between.ends_with(b"=>") || between.contains(&b'['));
+        if lists || is_code {
             return None;
         }
         let mut setting = Self {
@@ -255,7 +257,10 @@ impl<'t> Setting<'t> {
                 b"$",
             ]
             .contains(&before);
-        let ends = behind.is_empty() || behind.starts_with(b"#") || behind.starts_with(b"//");
+        let ends = behind.is_empty()
+            || behind.starts_with(b"#")
+            || behind.starts_with(b"//")
+            || behind.len() == 1 && b",;`\"'".contains(&behind[0]);
         match introduces && ends {
             true => Syntax::Line,
             false => Syntax::Bare,
@@ -492,74 +497,15 @@ fn is_address(value: &[u8]) -> bool {
 }
 
 fn has_extension(value: &[u8]) -> bool {
-    const EXTENSIONS: &[&str] = &[
-        "c",
-        "cc",
-        "cer",
-        "cfg",
-        "conf",
-        "cpp",
-        "crt",
-        "cs",
-        "css",
-        "csv",
-        "der",
-        "dll",
-        "exe",
-        "gif",
-        "go",
-        "gz",
-        "h",
-        "html",
-        "ini",
-        "jar",
-        "java",
-        "jks",
-        "jpg",
-        "js",
-        "json",
-        "jsp",
-        "jsx",
-        "key",
-        "kdbx",
-        "keytab",
-        "lock",
-        "log",
-        "md",
-        "p12",
-        "pem",
-        "pfx",
-        "php",
-        "png",
-        "properties",
-        "pub",
-        "py",
-        "rb",
-        "rs",
-        "sh",
-        "sql",
-        "svg",
-        "tar",
-        "toml",
-        "ts",
-        "tsx",
-        "txt",
-        "vue",
-        "xml",
-        "yaml",
-        "yml",
-        "zip",
-        "com",
-        "org",
-        "net",
-        "io",
-        "local",
-    ];
+    const EXTENSIONS: &str = "\
+        c cc cer cfg com conf cpp crt cs css csv der dll exe gif go gz h html ini io jar \
+        java jks jpg js json jsp jsx kdbx key keytab local lock log md net org p12 pem pfx \
+        php png properties pub py rb rs sh sql svg tar toml ts tsx txt vue xml yaml yml zip";
     let Some(at) = memchr::memrchr(b'.', value) else {
         return false;
     };
     EXTENSIONS
-        .iter()
+        .split(' ')
         .any(|extension| extension.as_bytes().eq_ignore_ascii_case(&value[at + 1..]))
 }
 
