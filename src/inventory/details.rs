@@ -98,14 +98,11 @@ impl<'a> Wanted<'a> {
 }
 
 impl Details {
-    #[expect(
-        clippy::cast_sign_loss,
-        clippy::unnecessary_cast,
-        reason = "each Unix has its own widths for these fields"
-    )]
     pub(super) fn of(stat: &Stat, attributes: Box<[Attribute]>) -> Self {
         let stamp = Stamp::of(stat);
-        let allocated = (stat.st_blocks as u64).saturating_mul(512);
+        // Never negative.
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        let allocated = blocks.saturating_mul(512);
         let is_file = super::read::is_file(stat);
         Self {
             mode: super::read::mode_of(stat),

@@ -42,6 +42,13 @@ pub fn markdown(playbook: &Playbook) -> String {
     for (index, step) in playbook.steps.iter().enumerate() {
         page.push_str(&step_text(index + 1, step));
     }
+    page.push_str(&end(playbook));
+    page
+}
+
+/// What comes after the steps.
+fn end(playbook: &Playbook) -> String {
+    let mut page = String::new();
     page.push_str("## Stop, and call for help, when\n\n");
     for criterion in &playbook.abort_criteria {
         page.push_str(&format!("- {}\n", cell(criterion)));

@@ -32,6 +32,13 @@ const BYTES_MAX: u64 = 16 << 20;
 /// Bytes and files that a second restores at the least, for an estimate before anything is measured.
 const ESTIMATE: (u64, u64) = (50_000_000, 2_000);
 
+/// When a person stops and calls for help.
+const ABORT_CRITERIA: [&str; 3] = [
+    "`check` fails: the snapshot is damaged; look for another one with `agp rollback list`",
+    "`restore` exits 2: nothing live was touched; its message says why",
+    "`verify` fails twice: something still writes into a target, or the disk is failing",
+];
+
 /// What to do when trees have to go back to a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -251,75 +258,28 @@ impl Playbook {
             .iter()
             .map(|target| source(id, target))
             .collect();
-        let (files, bytes) = sources.iter().fold((0, 0), |(files, bytes), one| {
-            (files + one.files, bytes + one.bytes)
-        });
-        let estimated_seconds = 1 + bytes / ESTIMATE.0 + files / ESTIMATE.1;
-        let timeout_seconds = facts.policy.rollback_timeout_seconds.ceil() as u64;
         let verification = words(&["diff", id, "live"]);
         let undo = words(&["undo", "--yes"]);
-        let step = |id: &str, title: &str, argv: Vec<String>| Step {
-            id: id.to_owned(),
-            title: title.to_owned(),
-            kind: Kind::Auto,
-            argv,
-            expect: vec![0],
-            verify: Vec::new(),
-            on_failure: OnFailure::Abort,
-            timeout_seconds,
-            max_attempts: 1,
-            idempotent: true,
-            reversible_by: Vec::new(),
-            point_of_no_return: false,
-            estimated_seconds,
+        let plan = Plan {
+            id,
+            sources: &sources,
+            timeout_seconds: facts.policy.rollback_timeout_seconds.ceil() as u64,
+            words: &words,
         };
-        let names: Vec<&str> = sources.iter().map(|one| &*one.absolute_path).collect();
-        let stop = format!(
-            "Stop whatever writes into {}, and keep it stopped",
-            names.join(" and ")
-        );
-        let steps = vec![
-            step(
-                "check",
-                "Prove that the snapshot can be restored",
-                words(&["check", "--read-data"]),
-            ),
-            Step {
-                kind: Kind::Manual,
-                estimated_seconds: 60,
-                ..step("stop-writers", &stop, Vec::new())
-            },
-            Step {
-                kind: Kind::Approval,
-                max_attempts: 2,
-                reversible_by: undo.clone(),
-                verify: verification.clone(),
-                ..step(
-                    "restore",
-                    "Put every target back, all or nothing",
-                    words(&["restore", id, "--yes"]),
-                )
-            },
-            step(
-                "verify",
-                "Prove that every target is what the snapshot holds",
-                verification.clone(),
-            ),
-        ];
+        let steps = plan.steps((&verification, &undo));
         Self {
             playbook_version: VERSION.to_owned(),
             id: id.clone(),
             created_at: facts.now.to_seconds_string(),
-            expires_at: facts.now.plus_seconds(days.saturating_mul(86_400)).to_seconds_string(),
+            expires_at: facts
+                .now
+                .plus_seconds(days.saturating_mul(86_400))
+                .to_seconds_string(),
             policy: facts.source.clone(),
             host: crate::system::host_name(),
             preconditions: super::facts::preconditions(store, facts.snapshot),
             triggers: triggers(facts.policy),
-            abort_criteria: vec![
-                "`check` fails: the snapshot is damaged; look for another one with `agp rollback list`".to_owned(),
-                "`restore` exits 2: nothing live was touched; its message says why".to_owned(),
-                "`verify` fails twice: something still writes into a target, or the disk is failing".to_owned(),
-            ],
+            abort_criteria: ABORT_CRITERIA.map(str::to_owned).to_vec(),
             snapshots: sources,
             state_dir,
             steps,
@@ -443,6 +403,73 @@ impl Playbook {
         Ok(files::write_atomic(&self.copy(store), 0o600, |out| {
             out.write_all(&text)
         })?)
+    }
+}
+
+/// What the steps are made from.
+struct Plan<'a> {
+    id: &'a str,
+    sources: &'a [Source],
+    timeout_seconds: u64,
+    /// The words of an `agp rollback` command.
+    words: &'a dyn Fn(&[&str]) -> Vec<String>,
+}
+
+impl Plan<'_> {
+    fn steps(&self, (verification, undo): (&[String], &[String])) -> Vec<Step> {
+        let names: Vec<&str> = self.sources.iter().map(|one| &*one.absolute_path).collect();
+        let stop = format!(
+            "Stop whatever writes into {}, and keep it stopped",
+            names.join(" and ")
+        );
+        vec![
+            self.step(
+                ("check", "Prove that the snapshot can be restored"),
+                (self.words)(&["check", "--read-data"]),
+            ),
+            Step {
+                kind: Kind::Manual,
+                estimated_seconds: 60,
+                ..self.step(("stop-writers", &stop), Vec::new())
+            },
+            Step {
+                kind: Kind::Approval,
+                max_attempts: 2,
+                reversible_by: undo.to_vec(),
+                verify: verification.to_vec(),
+                ..self.step(
+                    ("restore", "Put every target back, all or nothing"),
+                    (self.words)(&["restore", self.id, "--yes"]),
+                )
+            },
+            self.step(
+                (
+                    "verify",
+                    "Prove that every target is what the snapshot holds",
+                ),
+                verification.to_vec(),
+            ),
+        ]
+    }
+
+    fn step(&self, (id, title): (&str, &str), argv: Vec<String>) -> Step {
+        let sizes = self.sources.iter().map(|one| (one.files, one.bytes));
+        let (files, bytes) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        Step {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            kind: Kind::Auto,
+            argv,
+            expect: vec![0],
+            verify: Vec::new(),
+            on_failure: OnFailure::Abort,
+            timeout_seconds: self.timeout_seconds,
+            max_attempts: 1,
+            idempotent: true,
+            reversible_by: Vec::new(),
+            point_of_no_return: false,
+            estimated_seconds: 1 + bytes / ESTIMATE.0 + files / ESTIMATE.1,
+        }
     }
 }
 

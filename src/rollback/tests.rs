@@ -345,16 +345,13 @@ fn an_intent_whose_staged_tree_is_gone_is_told_and_a_restore_is_the_way_out() {
             .unwrap()
     });
     fs::remove_dir_all(&pairs[1].1).unwrap();
-    let stuck = folder.with_place(|place| recover(place));
+    let stuck = folder.with_place(recover);
     assert!(matches!(stuck, Err(RollbackError::Stuck(_))), "{stuck:?}");
     fs::write(folder.at("tree/file"), "bad").unwrap();
     let restored = folder.restore(&snapshot.id);
     assert_eq!(restored.findings.len(), 1);
     assert_eq!(fs::read(folder.at("tree/file")).unwrap(), b"kept");
-    assert_eq!(
-        folder.with_place(|place| recover(place)).unwrap(),
-        Recovered::Nothing
-    );
+    assert_eq!(folder.with_place(recover).unwrap(), Recovered::Nothing);
 }
 
 #[test]
