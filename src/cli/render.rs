@@ -108,6 +108,12 @@ impl Printer {
         self.say(&text);
     }
 
+    /// Another descriptor of our stderr, for children whose stdout must not be ours.
+    pub fn stderr_copy(&self) -> Option<std::os::fd::OwnedFd> {
+        use std::os::fd::AsFd;
+        io::stderr().as_fd().try_clone_to_owned().ok()
+    }
+
     /// Asks a question whose answer is no unless it is `y` or `yes`; `None` where nobody is there to
     /// answer.
     pub fn confirm(&self, what: &str) -> Option<bool> {

@@ -117,6 +117,12 @@ impl Context<'_> {
         Err(failure.with_hint("say `--yes`; `--dry-run` shows what would change"))
     }
 
+    /// Where the stdout of children goes, where ours carries JSON.
+    pub fn stdout_of_children(&self) -> Option<std::os::fd::OwnedFd> {
+        let is_taken = self.global.wants_json() || self.global.output_is_stdout();
+        is_taken.then(|| self.printer.stderr_copy()).flatten()
+    }
+
     /// Says something beside the report.
     pub fn note(&self, text: &str) {
         self.printer.note(text);

@@ -1,6 +1,10 @@
 //! Running other programs: without our secrets in their environment, and never for longer than
 //! was agreed.
 
+mod governed;
+
+pub use governed::{Ended, Governed, Identity, govern, stop_descendants, stop_left_behind};
+
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;

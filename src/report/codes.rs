@@ -196,6 +196,21 @@ codes! {
         "restore a snapshot anew with `agp rollback restore`";
     RESTORE_RECOVERED = "restore.recovered", Medium, Verdict::Pass,
         "An earlier command was killed, and what it had begun was brought to its end", "";
+    RUN_COMMAND_FAILED = "run.command_failed", High, Verdict::Fail,
+        "The governed command failed, was signalled or took too long", "";
+    RUN_CHECK_FAILED = "run.check_failed", High, Verdict::Fail,
+        "A check passed before the governed command and fails after it", "";
+    RUN_PRE_EXISTING = "run.pre_existing", Medium, Verdict::Pass,
+        "A check failed before the governed command already, so that it does not count against it",
+        "mend what the check looks at, so that it can tell something";
+    RUN_DATA_CORRUPTION = "run.data_corruption", Critical, Verdict::Fail,
+        "Something changed that the governed command might not change",
+        "allow it with `--allow-change` if it is meant";
+    RUN_ROLLED_BACK = "run.rolled_back", High, Verdict::Pass,
+        "The trees were put back to what they were before the governed command", "";
+    RUN_ROLLBACK_FAILED = "run.rollback_failed", Critical, Verdict::Error,
+        "The trees could not be put back, or are not what they were",
+        "stop what writes into them, then `agp rollback restore`";
     PLAYBOOK_INVALID = "playbook.invalid", High, Verdict::Error,
         "The playbook cannot be used", "make a new one with `agp rollback`";
     PLAYBOOK_UNSIGNED = "playbook.unsigned", Medium, Verdict::Pass,

@@ -16,6 +16,7 @@ mod playbook;
 mod query;
 mod restore;
 mod retain;
+mod run;
 mod save;
 mod snapshot;
 mod stage;
@@ -29,6 +30,7 @@ pub use plan::{Aspect, Changes, Difference};
 pub use playbook::{Playbook, PolicyFacts, Step, Trust, schema as playbook_schema};
 pub use query::{Checked, Compared, Listed, Pruned};
 pub use restore::{Drilled, Preview, Request as RestoreRequest, Restored, RestoredTarget};
+pub use run::{Request as RunRequest, RunOutcome, Runner, State as RunState, run};
 pub use save::{Request as SaveRequest, Saved, shown};
 pub use snapshot::{Reason, Seal, Snapshot, Target, schema as snapshot_schema};
 pub use store::{Mark, Marks, Place};
@@ -123,6 +125,17 @@ fn recover_or_replace(store: &Store<'_>) -> Result<Option<Finding>, RollbackErro
 /// Whatever cannot be read.
 pub fn preview(place: Place<'_>, request: &RestoreRequest<'_>) -> Result<Preview, RollbackError> {
     restore::preview(&Store::open(place, Access::Read)?, request)
+}
+
+/// Finishes a governed command whose guardian was killed: its trees go back.
+///
+/// # Errors
+/// What keeps them from going back.
+pub fn recover_run(place: Place<'_>, now: Timestamp) -> Result<Option<Finding>, RollbackError> {
+    match run::is_open(place) {
+        true => run::recover(place, now),
+        false => Ok(None),
+    }
 }
 
 /// Whether a killed command left something to be brought to its end.

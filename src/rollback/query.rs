@@ -12,7 +12,7 @@ use super::plan::{self, Difference};
 use super::restore::present;
 use super::snapshot::{Seal, Snapshot};
 use super::store::{Marks, Store};
-use super::{playbook, retain, save};
+use super::{playbook, retain, run, save};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::inventory::Entry;
@@ -225,7 +225,8 @@ pub(super) fn prune(
     (now, retention_days): (Timestamp, u64),
     dry_run: bool,
 ) -> Result<Pruned, RollbackError> {
-    let needed = playbook::needed(store, now)?;
+    let mut needed = playbook::needed(store, now)?;
+    needed.extend(run::needed(store.place));
     let (mut candidates, mut pruned) = (Vec::new(), Pruned::default());
     for listed in list(store)? {
         match listed.snapshot {

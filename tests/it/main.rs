@@ -18,5 +18,6 @@ mod interrupted;
 mod keys_and_policy;
 mod outputs;
 mod rollback;
+mod rollback_run;
 mod sign_verify;
 mod tidy;

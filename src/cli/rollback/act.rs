@@ -34,10 +34,10 @@ pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Fail
         Action::List(_) => rollback::list(place).map(list_report).map_err(failure),
         Action::Diff(arguments) => diff(arguments, place),
         Action::Check(arguments) => check(arguments, place),
-        // Those that may be about a playbook stand with it.
-        Action::Show(_) | Action::Drill(_) | Action::Execute(_) => {
-            Err(Failure::because(Kind::Usage, "a playbook is asked for"))
-        }
+        // Those that are about a playbook or a command stand in files of their own.
+        Action::Run(_) | Action::Show(_) | Action::Drill(_) | Action::Execute(_) => Err(
+            Failure::because(Kind::Usage, "a playbook or a command is asked for"),
+        ),
         Action::Recover(_) => rollback::recover(place)
             .map(recover_report)
             .map_err(failure),

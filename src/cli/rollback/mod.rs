@@ -2,6 +2,7 @@
 
 mod act;
 mod body;
+mod govern;
 mod playbook;
 
 use std::path::PathBuf;
@@ -11,8 +12,9 @@ use clap::{Args, Subcommand};
 use super::args::{Command, KeyArgs};
 use super::failure::{Failure, Kind};
 use super::spine::{Conduct, Context, Done};
+use crate::base::clock;
 use crate::report::Finding;
-use crate::rollback::{self, Place, Recovered};
+use crate::rollback::{self, Place};
 
 pub use body::RollbackBody;
 
@@ -62,6 +64,8 @@ pub struct TakeArgs {
 pub enum Action {
     /// Take a snapshot of one or more trees
     Snapshot(SnapshotArgs),
+    /// Run a command, and put the trees back when it fails or a check does
+    Run(RunArgs),
     /// Put a snapshot's trees back: all of them, or none
     Restore(RestoreArgs),
     /// Take the newest restore back
@@ -97,6 +101,33 @@ pub struct SnapshotArgs {
     /// How to take it.
     #[command(flatten)]
     pub take: TakeArgs,
+}
+
+/// Flags of `agp rollback run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: agp rollback run --target-dirs output --check './check.sh' -- make assets"
+)]
+pub struct RunArgs {
+    /// Take in these trees, none inside another
+    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    pub target_dirs: Vec<PathBuf>,
+    /// Let the command change only what matches (`*`, `?` and `**`); repeatable [default:
+    /// rollback_playbook.allow_change of the policy, or everything]
+    #[arg(long, value_name = "GLOB")]
+    pub allow_change: Vec<String>,
+    /// Run this before and after the command, with /bin/sh; it counts when it passed before and fails after; repeatable
+    #[arg(long, value_name = "CMD")]
+    pub check: Vec<String>,
+    /// Stop the command after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// How to take the snapshot.
+    #[command(flatten)]
+    pub take: TakeArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// Flags of `agp rollback restore`.
@@ -242,6 +273,7 @@ impl RollbackArgs {
         let (event, changes) = match &self.action {
             None => ("rollback.playbook", true),
             Some(Action::Snapshot(_)) => ("rollback.snapshot", true),
+            Some(Action::Run(_)) => ("rollback.run", true),
             Some(Action::Restore(restore)) => ("rollback.restore", !restore.dry_run),
             Some(Action::Undo(_)) => ("rollback.undo", true),
             Some(Action::List(_)) => ("rollback.list", false),
@@ -277,6 +309,7 @@ impl RollbackArgs {
         match &self.action {
             None => &self.take.key,
             Some(Action::Snapshot(arguments)) => &arguments.take.key,
+            Some(Action::Run(arguments)) => &arguments.take.key,
             Some(Action::Restore(arguments)) => &arguments.how.key,
             Some(Action::Undo(arguments)) => &arguments.how.key,
             Some(Action::List(key) | Action::Recover(key)) => key,
@@ -327,6 +360,7 @@ impl RollbackArgs {
         let _bar = context.show_progress();
         match &self.action {
             None => playbook::prepare((&self.target_dirs, &self.take), context),
+            Some(Action::Run(arguments)) => govern::run(arguments, context).map(Done::Report),
             Some(Action::Show(arguments)) => playbook::show(arguments, context),
             Some(Action::Drill(arguments)) => playbook::drill(arguments, context).map(Done::Report),
             Some(Action::Execute(arguments)) => {
@@ -345,10 +379,11 @@ pub(super) fn finish_pending(
     place: Place<'_>,
 ) -> Result<Option<Finding>, Failure> {
     let itself = matches!(command, Command::Rollback(arguments) if arguments.finishes_pending());
-    match changes && !itself {
-        true => rollback::recover(place)
-            .map(Recovered::finding)
-            .map_err(act::failure),
-        false => Ok(None),
+    if !changes {
+        return Ok(None);
     }
+    if !itself && let Some(found) = rollback::recover(place).map_err(act::failure)?.finding() {
+        return Ok(Some(found));
+    }
+    rollback::recover_run(place, clock::now()).map_err(act::failure)
 }
