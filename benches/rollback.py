@@ -69,7 +69,7 @@ def round_of(tool, corpus, workdir, seed):
         # What is younger than two seconds no tool may trust by its times.
         time.sleep(2.5)
         number = [0]
-        environment = {"PATH": os.environ["PATH"], "HOME": folder}
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder}
         environment.update({key: value.format(store=store) for key, value in tool.environment.items()})
 
         def run(argv):
@@ -83,10 +83,11 @@ def round_of(tool, corpus, workdir, seed):
                 time.sleep(2.5)
             number[0] += 1
             tool.samples[act].append(run(tool.save))
+        back = os.getcwd()
         os.chdir(target)  # where borg extracts
         os.rename(tree, folder + "/aside")
         tool.samples["restore"].append(run(tool.restore))
-        os.chdir("/")
+        os.chdir(back)
         restored = {"agp": tree}.get(tool.name, target + os.path.abspath(tree))
         same = subprocess.run(["diff", "-rq", folder + "/aside", restored], capture_output=True)
         if same.returncode != 0:
@@ -101,12 +102,13 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workdir", default="/dev/shm")
     options = parser.parse_args()
+    options.agp = os.path.abspath(options.agp)
     print("# Rollback beside its peers\n\n`benches/rollback.py`, %s, %d CPUs, medians of %d interleaved rounds.\n"
           % (options.workdir, compare.CPUS, options.runs))
     with tempfile.TemporaryDirectory(dir=options.workdir) as workdir:
         for name in options.corpora.split(","):
             corpus, facts = compare.make_corpus(name, options.scale, workdir)
-            all_tools = tools(os.path.abspath(options.agp))
+            all_tools = tools(options.agp)
             for turn in range(options.runs):
                 for at in range(len(all_tools)):
                     round_of(all_tools[(at + turn) % len(all_tools)], corpus, workdir, turn)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{RollbackError, at};
-use super::snapshot::{Reason, Snapshot, Target, number_links};
+use super::snapshot::{Reason, Seal, Snapshot, Target, number_links};
 use super::store::Store;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -43,6 +43,8 @@ pub struct Request {
 pub struct Saved {
     /// The snapshot.
     pub snapshot: Snapshot,
+    /// The key that sealed it, if there was one.
+    pub seal: Seal,
     /// Objects that the store did not have.
     pub added_objects: u64,
     /// Bytes of them as they are stored.
@@ -128,6 +130,7 @@ fn save_all(
     }
     Ok(Saved {
         snapshot,
+        seal: secret.map_or(Seal::None, |secret| Seal::Good(secret.key_id())),
         added_objects,
         added_bytes,
         reused,

@@ -10,8 +10,8 @@ use crate::cli::spine::{self, Context};
 use crate::inventory::Globs;
 use crate::report::{Finding, Report, Resource, codes};
 use crate::rollback::{
-    self, Atomicity, Changes, Drilled, Listed, Mark, Place, Reason, Recovered, RestoreRequest,
-    Restored, RollbackError, SaveRequest, Saved,
+    self, Atomicity, Changes, Drilled, Listed, Mark, Marks, Place, Reason, Recovered,
+    RestoreRequest, Restored, RollbackError, SaveRequest, Saved,
 };
 
 /// Does what was asked for.
@@ -137,13 +137,21 @@ pub(super) fn saved_report(
     saved: Saved,
     (take, place): (&TakeArgs, Place<'_>),
 ) -> Result<Report, Failure> {
-    if take.pin {
+    let marks = Marks {
+        pinned: take.pin,
+        good: false,
+    };
+    if marks.pinned {
         let pin = (saved.snapshot.id.as_str(), Mark::Pinned);
         rollback::mark(place, pin, true).map_err(failure)?;
     }
-    let listed = rollback::show(place, &saved.snapshot.id).map_err(failure)?;
+    let listed = Listed {
+        id: saved.snapshot.id.clone(),
+        snapshot: Ok((saved.snapshot, saved.seal)),
+        marks,
+    };
     let mut body = body("snapshot", "saved");
-    body.summary.snapshot = Some(saved.snapshot.id.clone());
+    body.summary.snapshot = Some(listed.id.clone());
     body.summary.objects = saved.added_objects;
     body.summary.object_bytes = saved.added_bytes;
     body.summary.reused = saved.reused;
@@ -154,12 +162,16 @@ pub(super) fn saved_report(
     }
     let headline = format!(
         "saved `{}`: {}, {}; {} new",
-        saved.snapshot.id,
+        listed.id,
         units::count(body.summary.files, "file"),
         units::bytes(body.summary.bytes),
         units::bytes(saved.added_bytes),
     );
-    let resources = saved.snapshot.targets.iter().map(|target| Resource {
+    let snapshot = listed
+        .snapshot
+        .as_ref()
+        .map_or(&[][..], |(snapshot, _)| &snapshot.targets);
+    let resources = snapshot.iter().map(|target| Resource {
         path: target.name.clone(),
         access: "read",
         sha256: Some(target.root_digest()),
