@@ -104,12 +104,16 @@ const FORMATS: &[Format] = formats! {
     "BMP" Media 0 b"BM" is_bmp;
     "TIFF" Media 0 b"II*\0";
     "TIFF" Media 0 b"MM\0*";
+    "TIFF" Media 0 b"II+\0";
+    "TIFF" Media 0 b"MM\0+";
     "an icon" Media 0 b"\0\0\x01\0" is_icon;
     "Photoshop" Media 0 b"8BPS\0\x01";
+    "Photoshop" Media 0 b"8BPS\0\x02";
     "DDS" Media 0 b"DDS \x7c\0\0\0";
     "KTX" Media 0 b"\xabKTX ";
     "OpenEXR" Media 0 b"\x76\x2f\x31\x01";
     "TrueType" Media 0 b"\0\x01\0\0\0" is_table_of_fonts;
+    "TrueType" Media 0 b"true\0";
     "OpenType" Media 0 b"OTTO\0";
     "a TrueType collection" Media 0 b"ttcf\0";
     "WOFF" Media 0 b"wOFF";
@@ -149,10 +153,12 @@ const EXTENSIONS: &[(&[&str], Promise)] = {
         (&["ogg", "oga", "ogv", "opus"], Formats(&["Ogg"])),
         (&["flac"], Formats(&["FLAC", "MP3"])),
         (&["mp3"], Loosely(&["MP3", "WAVE"])),
-        (&["mid", "midi"], Formats(&["MIDI"])),
+        (&["mid", "midi"], Loosely(&["MIDI"])),
         (&["aif", "aiff"], Formats(&["AIFF"])),
-        (&["mp4", "m4a", "m4v"], Formats(&["an ISO media file"])),
-        (&["mov"], Loosely(&["an ISO media file"])),
+        (
+            &["mp4", "m4a", "m4v", "mov"],
+            Loosely(&["an ISO media file"]),
+        ),
         (&["mkv", "webm"], Formats(&["Matroska"])),
         (
             &["ttf"],

@@ -145,8 +145,13 @@ impl<'p> Checks<'p> {
     /// Begins to look at a content which begins like this, and whether it is text of a wider
     /// encoding.
     pub(super) fn watch(&self, (head, is_wide): (&[u8], bool), notes: &mut Notes<'_>) -> Watch {
-        self.credentials(notes, head);
         let format = kind::of(head);
+        let is_text = is_wide || kind::is_text(head);
+        match format.map(|format| format.class) {
+            // A program may bear the name of what it works on.
+            Some(Class::Program | Class::Script | Class::Media | Class::Document) => {}
+            _ => self.credentials(notes, head),
+        }
         match format.map(|format| (format.class, format.name)) {
             Some((Class::Dump, name @ "a PostgreSQL dump")) => {
                 notes.add(DATABASE_DUMP, None, format!("the file is {name}"));
@@ -158,16 +163,16 @@ impl<'p> Checks<'p> {
                 let message = "the file is a dump of a data base, in SQL";
                 notes.add_as(DATABASE_DUMP, Severity::Medium, None, message);
             }
-            _ => disguise(notes, (head, format)),
+            _ => disguise(notes, (head, format), is_text),
         }
         const PICKLES: [&str; 5] = ["pkl", "pickle", "pck", "pcl", "dill"];
         let extension = notes.item().extension();
         let is_media = format.is_some_and(|format| format.class == Class::Media);
         let pickle = pickle::Reader::new(head, PICKLES.contains(&&*extension));
-        let is_text = is_wide || (pickle.is_none() && kind::is_text(head));
+        let may_deceive = is_text && pickle.is_none();
         Watch {
             pickle,
-            lines: is_text.then(|| Lines::new(head, &extension)),
+            lines: may_deceive.then(|| Lines::new(head, &extension)),
             tail: is_media.then(Tail::default),
         }
     }
@@ -281,7 +286,11 @@ fn link(notes: &mut Notes<'_>, target: &[u8]) {
 }
 
 /// Notes a content that is not what the name promises.
-fn disguise(notes: &mut Notes<'_>, (content, format): (&[u8], Option<&kind::Format>)) {
+fn disguise(
+    notes: &mut Notes<'_>,
+    (content, format): (&[u8], Option<&kind::Format>),
+    is_text: bool,
+) {
     let Some(promise) = kind::promised(notes.item()) else {
         return;
     };
@@ -293,7 +302,7 @@ fn disguise(notes: &mut Notes<'_>, (content, format): (&[u8], Option<&kind::Form
         let unlike = match promise {
             Promise::Formats(_) => Some("the content does not begin as such files do"),
             Promise::Loosely(_) => None,
-            Promise::Text => (!kind::is_text(content)).then_some("the content is not text"),
+            Promise::Text => (!is_text).then_some("the content is not text"),
         };
         if let Some(unlike) = unlike {
             notes.add(
@@ -315,7 +324,7 @@ fn disguise(notes: &mut Notes<'_>, (content, format): (&[u8], Option<&kind::Form
         (_, Class::Script) => (SCRIPT, Severity::High),
         (_, Class::Archive) => (ARCHIVE, Severity::High),
         (_, Class::Document) => (DOCUMENT, Severity::High),
-        (Promise::Text, Class::Media) if kind::is_text(content) => return,
+        (Promise::Text, Class::Media) if is_text => return,
         (_, Class::Media) => (OTHER_MEDIA, Severity::Medium),
         (_, Class::Dump) => return,
     };

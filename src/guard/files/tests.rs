@@ -123,6 +123,12 @@ fn names_of_stores_of_credentials_count_unless_the_content_speaks_against_it() {
         ("a.sql", "-- MySQL dump 10.13\n", "dump.database medium"),
         ("a.bin", "PGDMP\u{1}", "dump.database high"),
         ("a.bin", "JAVA PROFILE 1.0.2\0", "dump.memory high"),
+        ("bin/htpasswd", "#!/bin/sh\n", ""),
+        (
+            "www/htpasswd",
+            "me:$apr1$x",
+            "credential_file.htpasswd high",
+        ),
         ("README.md", "# all is well", ""),
     ] {
         check(name, content.as_bytes(), expected);
