@@ -1019,16 +1019,34 @@ fn no_value_that_was_found_appears_in_any_output_log_or_record() {
         assert_eq!(ran.code, 19, "{ran:?}");
         outputs.extend([ran.stdout, ran.stderr]);
     }
-    let (code, report) = report(&place, &scan[1..]);
+    let reports: Vec<String> = agp::export::Format::ALL
+        .iter()
+        .map(|format| format!("--report={0}=reports/{0}", format.name()))
+        .collect();
+    std::fs::create_dir(place.at("reports")).unwrap();
+    let ran = place.run(
+        scan.iter()
+            .copied()
+            .chain(reports.iter().map(String::as_str)),
+    );
+    assert_eq!(ran.code, 19, "{ran:?}");
+    let written = texts_below(&place.at("reports"));
+    assert_eq!(written.len(), reports.len());
+    assert!(
+        written.iter().all(|text| text.contains("****")),
+        "{written:?}"
+    );
+    outputs.extend(written);
+    let (code, told) = report(&place, &scan[1..]);
     let found = |rule: &str| {
-        states(&report)
+        states(&told)
             .iter()
             .filter(|state| state.starts_with(rule))
             .count()
     };
     assert_eq!(code, 19);
-    assert!(found("generic.") >= 7, "the secrets are found: {report:#}");
-    outputs.push(report.to_string());
+    assert!(found("generic.") >= 7, "the secrets are found: {told:#}");
+    outputs.push(told.to_string());
     outputs.extend([place.read("report.json"), place.read("known.jsonl")]);
     outputs.extend(texts_below(&place.at(".agp")));
     for exported in [&["audit", "show"][..], &["audit", "export", "--to", "ecs"]] {
@@ -1036,6 +1054,45 @@ fn no_value_that_was_found_appears_in_any_output_log_or_record() {
     }
     let all = outputs.concat();
     assert!(all.contains("operation.blocked") && all.contains("****"));
+    // What the audit log says of a violation is its rule and its fingerprint.
+    let known = report(
+        &place,
+        &[&scan[1..], &["--baseline", "known.jsonl"]].concat(),
+    )
+    .1;
+    let finding = known["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["path"] == "tree/url.yml");
+    let fingerprint = text(&finding.unwrap()["fingerprint"]).to_owned();
+    assert_eq!(fingerprint.len(), 32);
+    std::fs::remove_file(place.at("known.jsonl")).unwrap();
+    let header = all
+        .lines()
+        .find(|line| line.starts_with("{\"baseline_version\""))
+        .unwrap();
+    place.write("known.jsonl", format!("{header}\n"));
+    let words = [&scan[..], &["--baseline", "known.jsonl"]].concat();
+    assert_eq!(place.run(&words).code, 19);
+    let record = texts_below(&place.at(".agp/audit")).concat();
+    let violation = record
+        .lines()
+        .filter(|line| line.contains("\"fingerprint\""))
+        .next_back()
+        .unwrap();
+    let violation: Value = serde_json::from_str(violation).unwrap();
+    let listed = violation["details"]["violations"]["first"]
+        .as_array()
+        .unwrap();
+    let listed = listed
+        .iter()
+        .find(|one| one["path"] == "tree/url.yml")
+        .unwrap();
+    assert_eq!(
+        (text(&listed["fingerprint"]), text(&listed["rule"])),
+        (fingerprint.as_str(), "generic.url")
+    );
     let planted = plain.iter().take(6).chain(secrets.iter().take(1));
     for value in planted {
         // As it is, in JSON, in hex, and within base64 wherever it may begin.
