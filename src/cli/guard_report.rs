@@ -196,6 +196,7 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
         .with_body(&body)
         .with_decisions(decisions)
         .with_explanations(explanations)
+        .with_lasting_fingerprints(salt != SaltOrigin::Random)
 }
 
 /// The beginning of a name, as much as a record of the audit log has room for.

@@ -629,6 +629,7 @@ impl<'a> Run<'a> {
             envelope,
             headline: &report.headline,
             explanations: &report.explanations,
+            fingerprints_last: report.fingerprints_last,
             directory: &self.directory,
         }
     }

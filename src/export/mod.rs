@@ -32,6 +32,8 @@ pub struct Document<'a> {
     pub headline: &'a str,
     /// What stands behind the rules of its findings, by their ids.
     pub explanations: &'a BTreeMap<String, Explanation>,
+    /// Whether the fingerprints of findings can be compared with those of other runs.
+    pub fingerprints_last: bool,
     /// The directory that relative paths of findings start from; absolute.
     pub directory: &'a str,
 }

@@ -16,8 +16,10 @@ pub(super) struct Row<'a> {
     pub finding: &'a Finding,
     /// Its file; `None` where it is about no file.
     pub place: Option<Place>,
-    /// 32 hex digits that stay the same while rule, file and order stay the same: lines may move.
+    /// 32 hex digits that stay the same while rule, file, value and order do: lines may move.
     pub identity: String,
+    /// The value's own fingerprint, where that stays the same from run to run.
+    pub fingerprint: Option<&'a str>,
 }
 
 /// Where a file is.
@@ -166,11 +168,15 @@ impl<'a> Document<'a> {
                 let path = finding.path.as_deref();
                 let path = path.map(|path| file_of(finding, path, policy));
                 let place = path.map(|path| Place::of(path, self.directory));
-                let identity = identity(finding, place.as_ref(), &mut seen);
+                let detail = finding.detail.as_deref();
+                let fingerprint = detail.and_then(|detail| detail.fingerprint.as_deref());
+                let fingerprint = fingerprint.filter(|_| self.fingerprints_last);
+                let identity = identity(finding, (place.as_ref(), fingerprint), &mut seen);
                 Row {
                     finding,
                     place,
                     identity,
+                    fingerprint,
                 }
             })
             .collect();
@@ -221,26 +227,34 @@ fn file_of<'a>(finding: &Finding, path: &'a str, policy: &str) -> &'a str {
     }
 }
 
-/// What a finding is told by. Of findings that differ in their lines only, the first, the second …
-/// keep their number. The value's own fingerprint takes no part: without a baseline its salt is
-/// random, and every run would find everything anew.
+/// What findings have in common that only their order tells apart: rule, file, and where in it and
+/// what was found as far as that may be known.
+type Likeness<'a> = (&'a str, String, [&'a str; 4]);
+
+/// What a finding is told by. Of findings that are alike the first, the second … keep their number.
+/// A fingerprint whose salt is random takes no part: every run would find everything anew. Then the
+/// redacted value alone keeps a new secret from being taken for an old one.
 fn identity<'a>(
     finding: &'a Finding,
-    place: Option<&Place>,
-    seen: &mut BTreeMap<(&'a str, String, [&'a str; 2]), u64>,
+    (place, fingerprint): (Option<&Place>, Option<&'a str>),
+    seen: &mut BTreeMap<Likeness<'a>, u64>,
 ) -> String {
     let detail = finding.detail.as_deref();
-    let member = detail.and_then(|detail| detail.member.as_deref());
-    let commit = detail.and_then(|detail| detail.commit.as_deref());
+    let within = [
+        detail.and_then(|detail| detail.member.as_deref()),
+        detail.and_then(|detail| detail.commit.as_deref()),
+        detail.and_then(|detail| detail.redacted.as_deref()),
+        fingerprint,
+    ];
+    let within = within.map(Option::unwrap_or_default);
     let path = place.map_or(String::new(), |place| place.path().to_owned());
-    let within = [member, commit].map(Option::unwrap_or_default);
-    let key = (rule_id(finding), path, within);
+    let likeness = (rule_id(finding), path, within);
     let mut hasher = Hasher::default();
-    for part in [key.0, &key.1, within[0], within[1]] {
+    for part in [likeness.0, &likeness.1].into_iter().chain(within) {
         hasher.update(part.as_bytes());
         hasher.update(&[0]);
     }
-    let number = seen.entry(key).or_default();
+    let number = seen.entry(likeness).or_default();
     hasher.update(&number.to_be_bytes());
     *number += 1;
     hex::encode(&hasher.finish().0[..16])

@@ -123,7 +123,7 @@ impl Rules {
             "level": level(row.finding.severity),
             "locations": [location(document, row)],
             "message": {"text": message(&row.text())},
-            "partialFingerprints": {"agpFinding/v1": row.identity},
+            "partialFingerprints": fingerprints(row),
             "properties": properties(row),
             "ruleId": row.rule_id(),
             "suppressions": suppressions(row),
@@ -232,6 +232,14 @@ fn location(document: &Document<'_>, row: &Row<'_>) -> Value {
             json!([{"fullyQualifiedName": printable(member), "kind": "member"}]);
     }
     location
+}
+
+fn fingerprints(row: &Row<'_>) -> Value {
+    let mut fingerprints = json!({"agpFinding/v1": row.identity});
+    if let Some(value) = row.fingerprint {
+        fingerprints["agpValue/v1"] = json!(value);
+    }
+    fingerprints
 }
 
 fn properties(row: &Row<'_>) -> Value {

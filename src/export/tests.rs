@@ -109,6 +109,7 @@ fn written(format: Format, envelope: &Envelope<Map<String, Value>>) -> String {
         envelope,
         headline: "1 finding in 2 files | `x`",
         explanations: &BTreeMap::from([("example.token".to_owned(), explanation)]),
+        fingerprints_last: true,
         directory: "/srv",
     };
     let mut out = Vec::new();
@@ -315,7 +316,7 @@ fn a_place_inside_the_policy_is_the_policy_s_file() {
 }
 
 #[test]
-fn sarif_tells_a_finding_by_rule_file_and_order_but_not_by_its_line() {
+fn a_finding_is_told_by_rule_file_value_and_order_but_not_by_its_line() {
     let identities = |findings: Vec<Finding>| -> Vec<String> {
         let run = run(&envelope(findings));
         let results = run["results"].as_array().unwrap();
@@ -333,6 +334,18 @@ fn sarif_tells_a_finding_by_rule_file_and_order_but_not_by_its_line() {
     assert_eq!(before, after);
     let unique: std::collections::BTreeSet<_> = before.iter().collect();
     assert_eq!(unique.len(), 3);
+    // Another secret in the place of an old one is new.
+    let valued = |redacted: &str, fingerprint: Option<&str>| {
+        let mut finding = at("a", 3);
+        if let Some(detail) = finding.detail.as_deref_mut() {
+            detail.redacted = Some(redacted.into());
+            detail.fingerprint = fingerprint.map(str::to_owned);
+        }
+        identities(vec![finding])
+    };
+    assert_ne!(valued("abc…", None), valued("abd…", None));
+    assert_ne!(valued("abc…", Some("1")), valued("abc…", Some("2")));
+    assert_eq!(valued("abc…", Some("1")), valued("abc…", Some("1")));
 }
 
 #[test]
@@ -407,6 +420,7 @@ fn markdown_stays_within_its_bound_and_counts_what_it_left_out() {
         envelope: &envelope,
         headline: "",
         explanations: &explanations,
+        fingerprints_last: true,
         directory: "/srv",
     };
     for bytes_max in [0, 300, 1_000, 10_000, MARKDOWN_BYTES_MAX] {

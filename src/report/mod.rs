@@ -114,6 +114,8 @@ pub struct Report {
     pub resources: Vec<Resource>,
     /// What stands behind the rules of findings, by their ids; the codes explain themselves.
     pub explanations: BTreeMap<String, Explanation>,
+    /// Whether fingerprints of findings can be compared with those of other runs.
+    pub fingerprints_last: bool,
     /// What was decided beside the findings, for the audit log.
     pub decisions: Vec<Decision>,
 }
@@ -131,6 +133,7 @@ impl Report {
             body: Map::new(),
             resources: Vec::new(),
             explanations: BTreeMap::new(),
+            fingerprints_last: false,
             decisions: Vec::new(),
         }
     }
@@ -147,6 +150,12 @@ impl Report {
     /// Adds what stands behind the rules of its findings.
     pub fn with_explanations(mut self, explanations: BTreeMap<String, Explanation>) -> Self {
         self.explanations = explanations;
+        self
+    }
+
+    /// Says that fingerprints can be compared with those of other runs.
+    pub fn with_lasting_fingerprints(mut self, last: bool) -> Self {
+        self.fingerprints_last = last;
         self
     }
 
