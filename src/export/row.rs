@@ -258,14 +258,14 @@ mod tests {
             ("a", below("a")),
             ("./a//b/./c", below("a/b/c")),
             ("a/../b", below("b")),
-            ("/work/tree/a", below("a")),
+            ("/srv/tree/a", below("a")),
             ("../tree/a", below("a")),
             (".", below(".")),
-            ("../a", elsewhere("/work/a")),
+            ("../a", elsewhere("/srv/a")),
             ("../../../../a", elsewhere("/a")),
-            ("/work/treehouse/a", elsewhere("/work/treehouse/a")),
+            ("/srv/treehouse/a", elsewhere("/srv/treehouse/a")),
         ] {
-            assert_eq!(Place::of(path, "/work/tree"), expected, "{path}");
+            assert_eq!(Place::of(path, "/srv/tree"), expected, "{path}");
         }
         assert_eq!(Place::of("a", "/"), below("a"));
     }

@@ -109,7 +109,7 @@ fn written(format: Format, envelope: &Envelope<Map<String, Value>>) -> String {
         envelope,
         headline: "1 finding in 2 files | `x`",
         explanations: &BTreeMap::from([("example.token".to_owned(), explanation)]),
-        directory: "/work",
+        directory: "/srv",
     };
     let mut out = Vec::new();
     write(format, &document, &mut out).unwrap();
@@ -210,7 +210,7 @@ fn of_many_findings_nine_are_annotated_and_one_line_counts_the_rest() {
 fn sarif_says_where_from_the_top_and_how_bad_in_the_words_of_code_scanning() {
     let mut envelope = envelope(vec![
         scanned("./a b/x.txt", Severity::Critical, State::Open),
-        scanned("/work/y", Severity::Low, State::Baseline),
+        scanned("/srv/y", Severity::Low, State::Baseline),
         finding("../z#", "content changed"),
         Finding::new(&codes::KEY_WEAK, "short"),
         Finding::new(&codes::GUARD_OPERATION, "refused"),
@@ -329,7 +329,7 @@ fn sarif_tells_a_finding_by_rule_file_and_order_but_not_by_its_line() {
     };
     let at = |path: &str, line| scanned(path, Severity::High, State::Open).on_line(line);
     let before = identities(vec![at("a", 3), at("a", 9), at("b", 3)]);
-    let after = identities(vec![at("./a", 5), at("a", 99), at("/work/b", 1)]);
+    let after = identities(vec![at("./a", 5), at("a", 99), at("/srv/b", 1)]);
     assert_eq!(before, after);
     let unique: std::collections::BTreeSet<_> = before.iter().collect();
     assert_eq!(unique.len(), 3);
@@ -407,7 +407,7 @@ fn markdown_stays_within_its_bound_and_counts_what_it_left_out() {
         envelope: &envelope,
         headline: "",
         explanations: &explanations,
-        directory: "/work",
+        directory: "/srv",
     };
     for bytes_max in [0, 300, 1_000, 10_000, MARKDOWN_BYTES_MAX] {
         let page = markdown(&document, bytes_max);
@@ -488,7 +488,7 @@ proptest! {
             }
         }
         let decoded = String::from_utf8(bytes).unwrap();
-        let place = super::row::Place::of(&path, "/work");
+        let place = super::row::Place::of(&path, "/srv");
         prop_assert_eq!(decoded.as_str(), place.path().trim_start_matches('/'));
     }
 

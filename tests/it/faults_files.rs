@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::faults_paths::{fifo, remove};
-use crate::harness::{AGP, Place, Ran, codes, skip};
+use crate::harness::{Place, Ran, codes, skip};
 use crate::sign_verify::{Answer, answer, finish, signal, verdict};
 
 const MANIFEST: &str = "tree/integrity_manifest.json";
@@ -270,23 +269,9 @@ fn names_that_come_and_go_during_the_walk_are_unstable() {
     drop(busy);
 }
 
-/// A command that permissions bind, also where the tests run as root.
+/// Runs a command that permissions bind.
 fn bound(place: &Place, arguments: &[&str]) -> Ran {
-    let mut command = place.command(arguments);
-    if is_root() {
-        // The binary may lie where only root may look, so nobody gets a copy.
-        let copy = place.at("agp-copy");
-        if !copy.exists() {
-            std::fs::copy(AGP, &copy).unwrap();
-            place.chmod("", 0o777);
-        }
-        let mut lesser = Command::new(copy);
-        lesser.args(arguments).current_dir(place.path()).env_clear();
-        lesser.env("POCKETMON_SIGN_SECRET", crate::harness::secret());
-        lesser.uid(65534).gid(65534).stdin(Stdio::null());
-        command = lesser;
-    }
-    finish(&mut command)
+    finish(&mut place.command_bound(arguments))
 }
 
 fn expect_bound(place: &Place, arguments: &[&str], expected: Answer<'_>) -> Value {
