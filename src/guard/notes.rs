@@ -1,6 +1,7 @@
 //! Where checks note what they find. Owns what a file's surroundings make of a finding; must
 //! never know any check.
 
+use super::filter;
 use super::found::{Found, Place};
 use super::rule::Pack;
 use crate::base::severity::Severity;
@@ -38,41 +39,7 @@ impl Item<'_> {
             _ => String::new(),
         }
     }
-
-    /// Whether it lies among material of tests, where broken files, dangerous ones and keys of
-    /// nobody are what one expects.
-    fn is_of_tests(&self) -> bool {
-        let mut folders: Vec<_> = self.path.split(|byte| *byte == b'/').collect();
-        folders.pop();
-        folders.iter().any(|folder| {
-            let folder = String::from_utf8_lossy(folder).to_lowercase();
-            TESTS.contains(&folder.trim_matches('_'))
-        })
-    }
 }
-
-/// Names of folders with material of tests.
-const TESTS: [&str; 19] = [
-    "corpora",
-    "corpus",
-    "fixture",
-    "fixtures",
-    "fuzz",
-    "mock",
-    "mocks",
-    "spec",
-    "specs",
-    "test",
-    "test-data",
-    "test-fixtures",
-    "test_data",
-    "testcases",
-    "testdata",
-    "testing",
-    "tests",
-    "testsuite",
-    "unittests",
-];
 
 /// What has been found about one item.
 pub(super) struct Notes<'a> {
@@ -119,13 +86,17 @@ impl<'a> Notes<'a> {
         }
     }
 
-    /// Notes what a rule has found; like everything else it weighs less among material of tests.
+    /// Notes what a rule has found; like everything else it weighs a step less among the material
+    /// of tests, where broken and dangerous files are what one expects.
     pub(super) fn push(&mut self, found: Found) {
         let severity = found.finding.severity;
-        self.found.push(match self.item.is_of_tests() {
-            true => found.with_severity(severity.min(Severity::Medium)),
-            false => found,
-        });
+        let is_of_tests = filter::lies_among_tests(&self.item.path.to_ascii_lowercase());
+        let found = match (is_of_tests, severity) {
+            (true, Severity::Critical) => found.with_severity(Severity::High),
+            (true, Severity::High) => found.with_severity(Severity::Medium),
+            _ => found,
+        };
+        self.found.push(found);
     }
 
     pub(super) fn into_found(self) -> Vec<Found> {

@@ -14,6 +14,7 @@ use super::filter::{self, Kind, Setting, Weight};
 use super::rule::{Behind, Compiled, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule, Starts};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
+use crate::inventory::Globs;
 use crate::report::{Category, Confidence};
 
 /// How much of a name may stand before and behind a keyword in it.
@@ -361,18 +362,42 @@ fn search_behind(
 }
 
 /// Whether a rule looks at a path; a text without one is looked at by the rules for every path.
+/// What a setting looks like in prose, or was compiled to, sets nothing: there only rules look that
+/// name the path.
 fn looks_at(rule: &Rule, path: Option<&RelPath>) -> bool {
-    match path {
-        Some(path) => {
-            rule.path.as_ref().is_none_or(|globs| globs.excludes(path))
-                && !rule
-                    .unless
-                    .path
-                    .as_ref()
-                    .is_some_and(|globs| globs.excludes(path))
-        }
-        None => rule.path.is_none(),
-    }
+    let Some(path) = path else {
+        return rule.path.is_none();
+    };
+    let is_of = |globs: &Option<Globs>| globs.as_ref().map(|globs| globs.excludes(path));
+    let is_wanted = is_of(&rule.path)
+        .unwrap_or_else(|| rule.category != Category::Configuration || !is_prose(path));
+    is_wanted && is_of(&rule.unless.path) != Some(true)
+}
+
+/// Whether a path is that of a text to be read by people, or of a compiled one.
+fn is_prose(path: &RelPath) -> bool {
+    const EXTENSIONS: [&[u8]; 15] = [
+        b"adoc", b"class", b"htm", b"html", b"info", b"log", b"md", b"mo", b"po", b"pot", b"pyc",
+        b"rst", b"tex", b"texi", b"txt",
+    ];
+    const NAMES: [&[u8]; 6] = [
+        b"changelog",
+        b"changes",
+        b"history",
+        b"news",
+        b"readme",
+        b"todo",
+    ];
+    let components = path.as_bytes().split(|byte| *byte == b'/');
+    let name = components.clone().next_back().unwrap_or_default();
+    let mut parts = name.rsplitn(2, |byte| *byte == b'.');
+    let extension = parts.next().unwrap_or_default();
+    let stem = parts.next();
+    (stem.is_some() && EXTENSIONS.contains(&extension))
+        || NAMES.contains(&stem.unwrap_or(extension))
+        || components
+            .clone()
+            .any(|folder| matches!(folder, b"doc" | b"docs" | b"man"))
 }
 
 /// The group named `secret`, else the first group that took part.
@@ -503,5 +528,29 @@ pub(super) fn place(text: &[u8], matches: &mut [Match]) {
         found.line = line;
         found.column = characters.count() as u64 + 1;
         found.end_line = line + memchr_iter(b'\n', &text[found.value.clone()]).count() as u64;
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_for_people_set_nothing() {
+        for (path, expected) in [
+            ("a/readme.md", true),
+            ("a/changelog", true),
+            ("a/news.gz", true),
+            ("doc/a.sh", true),
+            ("a/b.html", true),
+            ("a/b.sh", false),
+            ("a/md", false),
+            ("dockerfile", false),
+            ("a/news.d/b.yml", false),
+        ] {
+            let path = RelPath::parse(path.as_bytes()).unwrap();
+            assert_eq!(is_prose(&path), expected, "{path}");
+        }
     }
 }

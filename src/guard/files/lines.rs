@@ -79,7 +79,7 @@ impl Lines {
     /// Looks at what is open, and forgets it.
     fn part(&mut self, notes: &mut Notes<'_>) {
         let part = std::mem::take(&mut self.open);
-        if !part.is_ascii() && self.told < TOLD_MAX {
+        if !part.is_ascii() && self.told < TOLD_MAX && (self.is_code || may_hide(&part)) {
             let text = String::from_utf8_lossy(&part);
             for (deceit, column) in unseen::deceits(&text) {
                 self.note(notes, (deceit, &text), column);
@@ -137,4 +137,13 @@ impl Lines {
         notes.add_as(check, severity, Some(spot), message);
         self.told += 1;
     }
+}
+
+/// Whether a text that is no program may hold what counts there: overrides, tags and selectors, by
+/// the first bytes of their UTF-8.
+fn may_hide(part: &[u8]) -> bool {
+    let begins: [&[u8]; 4] = [b"\xe2\x80\xad", b"\xe2\x80\xae", b"\xf3\xa0", b"\xef\xb8"];
+    begins
+        .iter()
+        .any(|begin| memchr::memmem::find(part, begin).is_some())
 }

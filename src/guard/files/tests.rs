@@ -141,7 +141,7 @@ fn contents_that_are_not_what_the_name_says_are_told_by_what_they_are() {
     let png = b"\x89PNG\r\n\x1a\n";
     for (name, content, expected) in [
         ("a.png", &elf[..], "disguise.program critical"),
-        ("tests/a.png", elf, "disguise.program medium"),
+        ("tests/a.png", elf, "disguise.program high"),
         ("a.json", elf, "disguise.program critical"),
         ("a.so", elf, ""),
         ("a", elf, ""),

@@ -14,7 +14,7 @@ mod words;
 
 pub use checksum::{Checksum, crc62};
 pub use name::Kind;
-pub use place::is_for_tests;
+pub use place::{is_for_tests, lies_among_tests};
 pub use placeholder::{is_filler, is_placeholder, is_typed};
 pub use published::is_published;
 pub use random::{entropy, is_random};

@@ -27,8 +27,7 @@ const DIRECTORIES: &[&str] = &[
 /// Whether a file serves tests, by a directory or its own name: a secret there opens something made
 /// for the purpose more often than not. `path` is in lower case, with `/`.
 pub fn is_for_tests(path: &[u8]) -> bool {
-    let mut segments = path.rsplit(|byte| *byte == b'/');
-    let name = segments.next().unwrap_or_default();
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default();
     let is_own = name
         .windows(6)
@@ -39,7 +38,13 @@ pub fn is_for_tests(path: &[u8]) -> bool {
     let ends = [&b"_test"[..], b"-test", b"_tests", b"_spec", b"-spec"]
         .iter()
         .any(|end| stem.ends_with(end));
-    let is_directory = |segment: &[u8]| {
+    is_own || begins || ends || lies_among_tests(path)
+}
+
+/// Whether a file lies in a directory of tests, whatever its own name.
+pub fn lies_among_tests(path: &[u8]) -> bool {
+    let mut segments = path.rsplit(|byte| *byte == b'/').skip(1);
+    segments.any(|segment| {
         DIRECTORIES
             .iter()
             .any(|directory| directory.as_bytes() == segment)
@@ -47,8 +52,7 @@ pub fn is_for_tests(path: &[u8]) -> bool {
             || segment.ends_with(b"_tests")
             || segment.ends_with(b"-tests")
             || segment.ends_with(b".tests")
-    };
-    is_own || begins || ends || segments.any(is_directory)
+    })
 }
 
 #[cfg(test)]

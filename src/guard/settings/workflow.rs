@@ -51,10 +51,10 @@ const WRITTEN_BY_STRANGERS: [&str; 13] = [
 /// Owners of actions that everybody trusts who runs the others' machines.
 const OWNERS_OF_THE_HOST: [&str; 2] = ["actions/", "github/"];
 
-/// Looks at a file below `.github`.
+/// Looks at a workflow, or at an action made of steps.
 pub(super) fn check(leaves: &[Leaf], notes: &mut Notes<'_>) {
     let path = String::from_utf8_lossy(notes.item().path).to_lowercase();
-    let is_workflow = path.contains(".github/workflows/") || path.starts_with("workflows/");
+    let is_workflow = path.split('/').any(|folder| folder == "workflows");
     let name = notes.item().name();
     if !is_workflow && !matches!(&*name, "action.yml" | "action.yaml") {
         return;

@@ -12,8 +12,9 @@ use super::{Leaf, NESTING_MAX, Shape};
 /// The most places that are handed on; who has more writes no settings.
 const LEAVES_MAX: usize = 20_000;
 /// What the parser refuses, as YAML 1.2 asks, and those who read YAML 1.1 do not: closing brackets
-/// that are not indented, and texts in quotes likewise.
-const LENIENT: [&str; 3] = [
+/// that are not indented, texts in quotes likewise, documents that a directive ends.
+const LENIENT: [&str; 4] = [
+    "missing explicit document end marker before directive",
     "invalid indentation",
     "invalid indentation in flow construct",
     "invalid indentation in quoted scalar",
@@ -237,6 +238,7 @@ mod tests {
         for text in [
             "a:\n  - b:\n      c:\n        d: [\n          'e'\n        ]\n",
             "a:\n  b: \"c\n d\"\n",
+            "a: 1\n%YAML 1.1\n---\nb: 2\n",
         ] {
             let kind = read(text, &[], false).problem.map(|problem| problem.kind);
             assert!(
