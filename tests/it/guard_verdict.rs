@@ -1078,8 +1078,7 @@ fn no_value_that_was_found_appears_in_any_output_log_or_record() {
     let record = texts_below(&place.at(".agp/audit")).concat();
     let violation = record
         .lines()
-        .filter(|line| line.contains("\"fingerprint\""))
-        .next_back()
+        .rfind(|line| line.contains("\"fingerprint\""))
         .unwrap();
     let violation: Value = serde_json::from_str(violation).unwrap();
     let listed = violation["details"]["violations"]["first"]
