@@ -133,9 +133,8 @@ impl GuardArgs {
         let counts = guard_report::Rules::of(&pack, disabled, sha256);
         pack.extend(rules);
         let (refused, section) = self.operations(context, (&operations, &pack))?;
-        let scanner = Scanner::new(pack)
-            .map_err(|error| Failure::new(Kind::Input, error))?
-            .honoring_foreign(policy.policy_guard.honor_foreign_ignores);
+        let scanner =
+            Scanner::new(pack).honoring_foreign(policy.policy_guard.honor_foreign_ignores);
         let kept = Kept::load(&Wanted {
             flag: self.baseline.as_deref(),
             policy: policy.policy_guard.baseline.as_deref(),

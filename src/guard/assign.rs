@@ -2,6 +2,8 @@
 //! the identifier, a closing quote or bracket, an operator or a blank, a call, a scheme and an
 //! opening quote. Knows no rule: where a value may begin is all that is said.
 
+use std::ops::Range;
+
 /// How much more of an identifier, with what closes around it, may follow a name.
 const REST_BYTES_MAX: usize = 40;
 /// Blanks before an operator, and white space behind it.
@@ -9,8 +11,56 @@ const BLANKS_MAX: usize = 8;
 const SPACE_MAX: usize = 24;
 /// The longest name of a called function, or of an element.
 const WORD_BYTES_MAX: usize = 24;
+/// How much more of a name, and of an index, a syntax allows behind a keyword.
+const NAME_BYTES_MAX: usize = 80;
+const INDEX_BYTES_MAX: usize = 22;
+/// Signs that close a name, and blanks behind them.
+const CLOSERS_MAX: usize = 6;
+const NAME_BLANKS_MAX: usize = 20;
+/// How far behind a name the quote of a value may begin.
+const BEHIND_BYTES_MAX: usize = 160;
 /// Words that introduce a credential in a header.
 const SCHEMES: [&[u8]; 5] = [b"bearer ", b"token ", b"basic ", b"apikey ", b"key "];
+
+/// Whether what follows the name that a keyword is part of may set something, by a few bytes: most
+/// names are only used. Never says no where a value is assigned in any syntax that rules know.
+pub(super) fn may_set(text: &[u8], keyword: &Range<usize>) -> bool {
+    let is_name =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte) || !byte.is_ascii();
+    // A keyword may hold what closes a name, too.
+    let within = text[keyword.clone()].iter().rposition(is_name);
+    let name = run(
+        text,
+        (
+            keyword.start + within.map_or(0, |at| at + 1),
+            NAME_BYTES_MAX,
+        ),
+        is_name,
+    );
+    let at = match text.get(name) {
+        Some(b'[') => run(text, (name, INDEX_BYTES_MAX), |byte| *byte != b']'),
+        _ => name,
+    };
+    let at = run(text, (at, CLOSERS_MAX), |byte| b"\\\"'`]".contains(byte));
+    let blanks = run(text, (at, NAME_BLANKS_MAX), |byte| {
+        matches!(byte, b' ' | b'\t')
+    });
+    let rest = &text[blanks..text.len().min(blanks + BEHIND_BYTES_MAX)];
+    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'' | b'`' | b'&');
+    match rest {
+        [
+            b':' | b'?' | b'+' | b'|' | b'.' | b'&' | b'!' | b'=' | b'<' | b'-' | b'>',
+            ..,
+        ] => true,
+        [b',' | b'(', ..] => rest.iter().any(is_quote),
+        [
+            b')' | b';' | b'{' | b'}' | b'/' | b'%' | b'#' | b'@' | b'^' | b'~' | b'$',
+            ..,
+        ]
+        | [] => blanks > at && rest.contains(&b'>'),
+        _ => rest.iter().any(|byte| is_quote(byte) || *byte == b'>'),
+    }
+}
 
 /// The places where a value may begin behind a name that ends at `from`, nearest first.
 pub(super) fn value_starts(text: &[u8], from: usize) -> impl Iterator<Item = usize> {

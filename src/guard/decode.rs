@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::compression::Compression;
+use super::runs;
 
 use base64::Engine;
 use base64::alphabet;
@@ -96,7 +97,7 @@ impl Decoded {
 /// `digits_before` is how many digits of a run that the text begins in stand before the text.
 pub(super) fn decode_all(text: &[u8], digits_before: usize) -> Vec<Decoded> {
     let mut found = Vec::new();
-    runs(text, digits_before, &mut found);
+    digit_runs(text, digits_before, &mut found);
     if memchr::memchr(0, text).is_some() {
         wide(text, &mut found);
     }
@@ -135,24 +136,15 @@ fn is_digit_64(byte: u8) -> bool {
 }
 
 /// Runs of digits, the lines of a wrapped one together.
-fn runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
+fn digit_runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
     // Groups of four digits begin where the run does.
     let goes_on = text.first().is_some_and(|byte| is_digit_64(*byte));
     let mut at = match goes_on {
         true => digits_before.next_multiple_of(4) - digits_before,
         false => 0,
     };
-    while at < text.len() {
-        if !is_digit_64(text[at]) {
-            at += 1;
-            continue;
-        }
-        let start = at;
-        let end = run_end(text, start);
+    while let Some(Range { start, end }) = runs::find(text, at, BASE64_CHARS_MIN, is_digit_64) {
         at = end;
-        if end - start < BASE64_CHARS_MIN {
-            continue;
-        }
         let run = &text[start..end];
         let is_hex = run.len() >= HEX_CHARS_MIN
             && run.len().is_multiple_of(2)

@@ -5,15 +5,12 @@
 //! that we ship, and at load for those that users bring.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
 
-use regex_automata::meta;
-use regex_automata::util::syntax;
-use regex_syntax::hir::Hir;
-use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use serde::Deserialize;
 
 use super::filter::{Checksum, Kind};
+use super::keywords::KEYWORD_BYTES_MIN;
+use super::pattern::Pattern;
 use super::{scan, template};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
@@ -26,12 +23,6 @@ pub(super) const REACH_BEFORE_BYTES: usize = 128;
 const REACH_BYTES: usize = 512;
 /// The most that a rule may look at behind a keyword.
 const REACH_BYTES_MAX: usize = 1 << 16;
-/// The most memory that a compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
-/// The most memory of a pattern's lazily built automaton, per thread.
-const LAZY_BYTES_MAX: usize = 1 << 19;
-/// The shortest keyword: shorter ones are everywhere.
-const KEYWORD_BYTES_MIN: usize = 3;
 
 /// Files that write about what scripts do.
 const PROSE: [&str; 5] = ["**/*.md", "**/*.rst", "**/*.txt", "**/*.adoc", "**/*.html"];
@@ -163,120 +154,6 @@ pub struct Near {
     pub rule: String,
     /// At most so many lines away.
     pub lines: u64,
-}
-
-/// A regular expression over bytes, compiled when it is first needed.
-#[derive(Debug)]
-pub struct Pattern {
-    text: String,
-    extent: Extent,
-    compiled: OnceLock<Option<Compiled>>,
-}
-
-/// What a pattern is for.
-#[derive(Debug)]
-enum Extent {
-    /// A few hundred bytes at a known place, for which little is built.
-    Brief,
-    /// Stretches of any length around these keywords.
-    Around(Vec<String>),
-}
-
-/// A compiled pattern.
-#[derive(Debug)]
-pub(super) struct Compiled {
-    pub(super) regex: meta::Regex,
-    pub(super) starts: Starts,
-}
-
-/// Where the matches of a pattern start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Starts {
-    /// Where one of the rule's keywords does, all of them.
-    AtKeyword,
-    /// Somewhere near one.
-    Anywhere,
-}
-
-impl Pattern {
-    /// A pattern for a few hundred bytes at a known place.
-    fn brief(text: String) -> Self {
-        Self::new(text, Extent::Brief)
-    }
-
-    /// A pattern for what stands around keywords.
-    fn around(text: String, keywords: &[String]) -> Self {
-        Self::new(text, Extent::Around(keywords.to_vec()))
-    }
-
-    fn new(text: String, extent: Extent) -> Self {
-        let compiled = OnceLock::new();
-        Self {
-            text,
-            extent,
-            compiled,
-        }
-    }
-
-    /// The expression with its macros expanded.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The compiled expression; `None` for one that was never checked and does not compile.
-    pub(super) fn compiled(&self) -> Option<&Compiled> {
-        let compiled = self.compiled.get_or_init(|| self.compile().ok());
-        compiled.as_ref()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let compiled = self.compile()?;
-        // Whoever was first compiled the same text.
-        let _ = self.compiled.set(Some(compiled));
-        Ok(())
-    }
-
-    /// Whether the whole of `text` matches an anchored pattern.
-    pub fn is_match(&self, text: &[u8]) -> bool {
-        self.compiled()
-            .is_some_and(|compiled| compiled.regex.is_match(text))
-    }
-
-    fn compile(&self) -> Result<Compiled, String> {
-        let syntax = syntax::Config::new().unicode(false).utf8(false);
-        let parsed = syntax::parse_with(&self.text, &syntax).map_err(|error| error.to_string())?;
-        let starts = match &self.extent {
-            Extent::Around(keywords) if all_begin_with(&parsed, keywords) => Starts::AtKeyword,
-            _ => Starts::Anywhere,
-        };
-        let is_long = starts == Starts::Anywhere && matches!(self.extent, Extent::Around(_));
-        let config = meta::Config::new()
-            .utf8_empty(false)
-            .nfa_size_limit(Some(PATTERN_BYTES_MAX))
-            .onepass(false)
-            .hybrid(is_long)
-            .hybrid_cache_capacity(LAZY_BYTES_MAX);
-        let built = meta::Builder::new()
-            .configure(config)
-            .build_from_hir(&parsed);
-        let regex = built.map_err(|error| match error.size_limit() {
-            Some(limit) => format!("compiles to more than {limit} bytes"),
-            None => error.to_string(),
-        })?;
-        Ok(Compiled { regex, starts })
-    }
-}
-
-/// Whether every match of an expression begins with one of the keywords, whatever the case.
-fn all_begin_with(parsed: &Hir, keywords: &[String]) -> bool {
-    let prefixes = Extractor::new().kind(ExtractKind::Prefix).extract(parsed);
-    prefixes.literals().is_some_and(|literals| {
-        literals.iter().all(|literal| {
-            let literal = literal.as_bytes().to_ascii_lowercase();
-            let begins = |keyword: &String| literal.starts_with(keyword.as_bytes());
-            keywords.iter().any(begins)
-        })
-    })
 }
 
 /// Why a file of rules cannot be used: every problem, each with the rule it is about.

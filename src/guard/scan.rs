@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::{memchr_iter, memrchr};
 use regex_automata::meta;
 use regex_automata::{Anchored, Input};
 
 use super::assign;
 use super::filter::{self, Kind, Setting, Weight};
-use super::rule::{Behind, Compiled, Lead, Pack, Pattern, REACH_BEFORE_BYTES, Rule, Starts};
+use super::keywords::Keywords;
+use super::pattern::{Pattern, Starts};
+use super::rule::{Behind, Lead, Pack, REACH_BEFORE_BYTES, Rule};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::inventory::Globs;
@@ -26,8 +27,7 @@ const GENERIC_FAMILY: &str = "generic";
 #[derive(Debug)]
 pub struct Scanner {
     pack: Pack,
-    /// The compact kind of automaton: the larger one is no faster, since it leaves the caches.
-    keywords: AhoCorasick,
+    keywords: Keywords,
     /// For each keyword the rules that want it.
     wanted_by: Vec<Vec<usize>>,
     /// Rules that want none: those that a policy makes.
@@ -65,34 +65,26 @@ pub struct Match {
 }
 
 impl Scanner {
-    /// Makes a scanner of rules. Keywords are few thousands of bytes, so that this cannot fail for
-    /// want of room.
-    ///
-    /// # Errors
-    /// More keywords than the automaton holds.
-    pub fn new(pack: Pack) -> Result<Self, aho_corasick::BuildError> {
+    /// Makes a scanner of rules.
+    pub fn new(pack: Pack) -> Self {
         let mut wanted_by: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (number, rule) in pack.rules.iter().enumerate() {
             for keyword in &rule.keywords {
                 wanted_by.entry(keyword).or_default().push(number);
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(wanted_by.keys())?;
+        let keywords = Keywords::new(wanted_by.keys().copied());
         let wanted_by = wanted_by.into_values().collect();
         let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
         let numbers = 0..pack.rules.len();
         let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));
-        Ok(Self {
+        Self {
             unkeyed: unkeyed.collect(),
             pack,
             keywords,
             wanted_by,
             honors_foreign: false,
-        })
+        }
     }
 
     /// The same, reading the markers of other scanners too, or not.
@@ -121,6 +113,7 @@ impl Scanner {
             let hits = &mut scratch.hits[number];
             let rule = &self.pack.rules[number];
             if looks_at(rule, path) {
+                hits.sort_unstable_by_key(|hit| (hit.start, hit.end));
                 search(text, (number, rule), hits, &mut matches);
             }
             hits.clear();
@@ -143,15 +136,15 @@ impl Scanner {
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.hits.resize(self.pack.rules.len(), Vec::new());
         scratch.touched.extend(&self.unkeyed);
-        for hit in self.keywords.find_overlapping_iter(text) {
-            for number in &self.wanted_by[hit.pattern().as_usize()] {
+        self.keywords.find(text, |keyword, place| {
+            for number in &self.wanted_by[keyword] {
                 let hits = &mut scratch.hits[*number];
                 if hits.is_empty() {
                     scratch.touched.push(*number);
                 }
-                hits.push(hit.range());
+                hits.push(place.clone());
             }
-        }
+        });
     }
 
     /// In files that serve tests only what has the form of a provider's token fails a build.
@@ -239,7 +232,10 @@ fn search(
     keywords: &[Range<usize>],
     matches: &mut Vec<Match>,
 ) {
-    let Some(Compiled { regex, starts }) = rule.pattern.as_ref().and_then(Pattern::compiled) else {
+    let Some(pattern) = &rule.pattern else {
+        return;
+    };
+    let Some(sketch) = pattern.sketch() else {
         return;
     };
     let mut add = |found: Match| {
@@ -248,10 +244,13 @@ fn search(
             ..found
         })
     };
-    match (&rule.lead, starts) {
+    match (&rule.lead, sketch.starts) {
         (Some(lead), _) => {
             for keyword in keywords {
-                if let Some(found) = search_behind(text, (rule, lead, regex), keyword) {
+                let end = keyword.end + NAME_BYTES_MAX + rule.reach_bytes;
+                if sketch.may_match(&text[keyword.start..end.min(text.len())])
+                    && let Some(found) = search_behind(text, (rule, lead, pattern), keyword)
+                {
                     add(found);
                 }
             }
@@ -261,7 +260,8 @@ fn search(
             for keyword in keywords {
                 let end = (keyword.end + rule.reach_bytes).min(text.len());
                 if keyword.start >= after
-                    && let Some(value) = value_at(regex, text, keyword.start..end)
+                    && sketch.may_match(&text[keyword.start..end])
+                    && let Some(value) = value_at(pattern, text, keyword.start..end)
                     && let Some(found) = judge(rule, text, keyword.start, value)
                 {
                     after = found.value.end;
@@ -271,7 +271,11 @@ fn search(
         }
         (None, Starts::Anywhere) => {
             for window in windows(text, rule, keywords) {
-                search_window(text, (rule, regex), window, &mut add);
+                if sketch.may_match(&text[window.clone()])
+                    && let Some(regex) = pattern.regex()
+                {
+                    search_window(text, (rule, regex), window, &mut add);
+                }
             }
         }
     }
@@ -325,7 +329,8 @@ fn search_window(
 }
 
 /// The value in the match that begins where a range does.
-fn value_at(regex: &meta::Regex, text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
+fn value_at(pattern: &Pattern, text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
+    let regex = pattern.regex()?;
     let input = Input::new(text).range(range).anchored(Anchored::Yes);
     regex.search_half(&input)?;
     let mut captures = regex.create_captures();
@@ -337,20 +342,20 @@ fn value_at(regex: &meta::Regex, text: &[u8], range: Range<usize>) -> Option<Ran
 /// What stands behind the name that a keyword is part of.
 fn search_behind(
     text: &[u8],
-    (rule, lead, regex): (&Rule, &Lead, &meta::Regex),
+    (rule, lead, pattern): (&Rule, &Lead, &Pattern),
     keyword: &Range<usize>,
 ) -> Option<Match> {
+    if lead.behind == Behind::Setting && !assign::may_set(text, keyword) {
+        return None;
+    }
     let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
         ..(keyword.end + NAME_BYTES_MAX).min(text.len());
-    let mut names = lead
-        .names
-        .compiled()?
-        .regex
-        .find_iter(Input::new(text).range(around));
+    let names = lead.names.regex()?;
+    let mut names = names.find_iter(Input::new(text).range(around));
     let name = names.find(|name| name.start() < keyword.end && keyword.start < name.end())?;
     let end = (name.end() + rule.reach_bytes).min(text.len());
     let judged_at = |start: usize| {
-        let value = value_at(regex, text, start..end)?;
+        let value = value_at(pattern, text, start..end)?;
         judge(rule, text, name.start(), value)
     };
     match lead.behind {

@@ -14,6 +14,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::{memchr, memmem};
 
@@ -100,7 +101,8 @@ pub(super) fn names(pattern: &str, rule_id: &str) -> bool {
 pub(super) fn markers(text: &[u8], part: Range<usize>, honors_foreign: bool) -> Vec<Marker> {
     let mut found = Vec::new();
     let mut lines = Lines::of(text);
-    for at in memmem::find_iter(&text[part.start..], OURS) {
+    static FINDER: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(OURS));
+    for at in FINDER.find_iter(&text[part.start..]) {
         let at = part.start + at;
         if at >= part.end {
             break;

@@ -28,7 +28,7 @@ pub(super) fn form_of(head: &[u8]) -> Option<Form> {
         [0xfe, 0xff, ..] => return Some(Form::Utf16Be),
         _ => {}
     }
-    if head.len() < SAMPLE_BYTES_MIN {
+    if head.len() < SAMPLE_BYTES_MIN || memchr::memchr(0, head).is_none() {
         return None;
     }
     let is_letter = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e);

@@ -277,7 +277,7 @@ mod tests {
     fn found(text: &[u8], sizes: Sizes) -> Vec<(u64, u64, String)> {
         let mut pack = Pack::default();
         pack.add(RULE).unwrap();
-        let scanner = Scanner::new(pack).unwrap();
+        let scanner = Scanner::new(pack);
         let (mut scratch, progress) = (Scratch::default(), Progress::default());
         let policy = Policy::default();
         let tools = Tools {

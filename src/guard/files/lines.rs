@@ -143,7 +143,8 @@ impl Lines {
 /// the first bytes of their UTF-8.
 fn may_hide(part: &[u8]) -> bool {
     let begins: [&[u8]; 4] = [b"\xe2\x80\xad", b"\xe2\x80\xae", b"\xf3\xa0", b"\xef\xb8"];
-    begins
-        .iter()
-        .any(|begin| memchr::memmem::find(part, begin).is_some())
+    !part.is_ascii()
+        && begins
+            .iter()
+            .any(|begin| memchr::memmem::find(part, begin).is_some())
 }

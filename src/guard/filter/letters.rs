@@ -100,6 +100,24 @@ fn bits(text: &[u8]) -> f64 {
         .sum()
 }
 
+/// How rare a short text is in what people write, in levels, whatever its case.
+pub fn rarity(text: &[u8]) -> u32 {
+    let level = |first: usize, second: usize| {
+        let level = char::from(LEVELS[first][second]).to_digit(36);
+        let members = match second {
+            DIGIT => 10.0_f64,
+            OTHER => 4.0,
+            _ => 1.0,
+        };
+        level.unwrap_or_default() + (LEVELS_PER_BIT * members.log2()) as u32
+    };
+    let classes = text.iter().map(|byte| class(*byte));
+    let (sum, _) = classes.fold((0, OTHER), |(sum, first), second| {
+        (sum + level(first, second), second)
+    });
+    sum
+}
+
 /// What a text would have been drawn from.
 struct Alphabet {
     size: f64,

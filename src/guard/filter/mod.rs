@@ -13,6 +13,7 @@ mod setting;
 mod words;
 
 pub use checksum::{Checksum, crc62};
+pub use letters::rarity;
 pub use name::Kind;
 pub use place::{is_for_tests, lies_among_tests};
 pub use placeholder::{is_filler, is_placeholder, is_typed};

@@ -3,6 +3,10 @@
 //! A value is never judged by what it happens to contain: it is a placeholder when it is *mostly
 //! made of* filler. A key that contains `false`, ends in `null` or holds `test` stays a key.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use super::random::{entropy, is_random};
 use super::words::{FILLER, FILLER_SHORT, TELLING};
 
@@ -166,11 +170,14 @@ impl Cover {
 
     fn mark_words(&mut self, value: &[u8]) {
         let lower = value.to_ascii_lowercase();
-        for word in FILLER {
-            for at in memchr::memmem::find_iter(&lower, word.as_bytes()) {
-                let plural = usize::from(lower.get(at + word.len()) == Some(&b's'));
-                self.mark(at, at + word.len() + plural);
-            }
+        static WORDS: LazyLock<Option<AhoCorasick>> =
+            LazyLock::new(|| AhoCorasick::new(FILLER).ok());
+        for word in WORDS
+            .iter()
+            .flat_map(|words| words.find_overlapping_iter(&lower))
+        {
+            let plural = usize::from(lower.get(word.end()) == Some(&b's'));
+            self.mark(word.start(), word.end() + plural);
         }
         let mut start = 0;
         while start < lower.len() {
@@ -238,8 +245,10 @@ impl Cover {
             b"deadbeef",
             b"cafebabe",
         ] {
-            for length in (SEQUENCE_MIN..=row.len()).rev() {
-                for at in memchr::memmem::find_iter(&lower, &row[..length]) {
+            for at in 0..lower.len() {
+                let same = lower[at..].iter().zip(row);
+                let length = same.take_while(|(byte, key)| byte == key).count();
+                if length >= SEQUENCE_MIN {
                     self.mark(at, at + length);
                 }
             }

@@ -122,7 +122,7 @@ fn shown(policy: &PolicyGuard, text: &str) -> Vec<String> {
     let operations = Operations::new(policy).unwrap();
     let mut pack = pack();
     pack.extend(operations.rules(&pack).unwrap());
-    let scanner = Scanner::new(pack).unwrap();
+    let scanner = Scanner::new(pack);
     let path = RelPath::parse(b"run.sh").unwrap();
     let matches = scanner.scan(text.as_bytes(), Some(&path), &mut Scratch::default());
     let found = matches.iter().map(|one| {

@@ -197,9 +197,10 @@ impl Watch<'_> {
             return;
         };
         let edge = [self.last, bytes.first().copied().unwrap_or_default()];
-        self.is_template |= TEMPLATE_MARKS
-            .iter()
-            .any(|mark| *mark == edge || memchr::memmem::find(bytes, mark).is_some());
+        self.is_template = self.is_template
+            || TEMPLATE_MARKS
+                .iter()
+                .any(|mark| *mark == edge || memchr::memmem::find(bytes, mark).is_some());
         self.last = bytes.last().copied().unwrap_or(self.last);
         match parser {
             Parser::Json(reader) => reader.feed(bytes),
