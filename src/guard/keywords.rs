@@ -32,6 +32,8 @@ pub(super) struct Keywords {
     short: Set,
     /// Where in `candidates` each list begins, and where the last one ends.
     lists: Vec<u16>,
+    /// The rarest bytes of each candidate.
+    grams: Vec<u32>,
     candidates: Vec<Candidate>,
     /// The keywords, one after the other.
     bytes: Vec<u8>,
@@ -41,10 +43,9 @@ pub(super) struct Keywords {
 #[derive(Debug)]
 struct Set(Box<[u64; 1 << (SET_BITS - 6)]>);
 
-/// A keyword, by its rarest bytes.
+/// A keyword that is known by its rarest bytes.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    gram: u32,
     /// Where it is in `bytes`.
     start: u32,
     length: u16,
@@ -56,11 +57,12 @@ struct Candidate {
 impl Keywords {
     /// Makes an index of keywords in lower case, each at least [`KEYWORD_BYTES_MIN`] long.
     pub(super) fn new<'k>(keywords: impl Iterator<Item = &'k str>) -> Self {
-        let mut lists: BTreeMap<u32, Vec<Candidate>> = BTreeMap::new();
+        let mut lists: BTreeMap<u32, Vec<(u32, Candidate)>> = BTreeMap::new();
         let mut index = Self {
             long: Set::new(),
             short: Set::new(),
             lists: Vec::with_capacity((1 << LIST_BITS) + 1),
+            grams: Vec::new(),
             candidates: Vec::new(),
             bytes: Vec::new(),
         };
@@ -78,19 +80,21 @@ impl Keywords {
                 _ => index.short.insert(gram),
             }
             let list = lists.entry(hash(gram) >> (32 - LIST_BITS)).or_default();
-            list.push(Candidate {
-                gram,
+            let candidate = Candidate {
                 start: index.bytes.len() as u32,
                 length: keyword.len() as u16,
                 offset: offset as u16,
                 number: number as u32,
-            });
+            };
+            list.push((gram, candidate));
             index.bytes.extend_from_slice(keyword);
         }
         for list in 0..1 << LIST_BITS {
             index.lists.push(index.candidates.len() as u16);
-            let candidates = lists.remove(&list).unwrap_or_default();
-            index.candidates.extend(candidates);
+            for (gram, candidate) in lists.remove(&list).unwrap_or_default() {
+                index.grams.push(gram);
+                index.candidates.push(candidate);
+            }
         }
         index.lists.push(index.candidates.len() as u16);
         index
@@ -109,8 +113,12 @@ impl Keywords {
             while hits != 0 {
                 let step = hits.trailing_zeros() as usize;
                 let gram = (word >> (8 * step)) as u32;
-                self.compare(text, (at + step, gram), &mut tell);
-                self.compare(text, (at + step, gram & SHORT), &mut tell);
+                if self.long.bit(gram) != 0 {
+                    self.compare(text, (at + step, gram), &mut tell);
+                }
+                if self.short.bit(gram & SHORT) != 0 {
+                    self.compare(text, (at + step, gram & SHORT), &mut tell);
+                }
                 hits &= hits - 1;
             }
             at += STEP;
@@ -133,8 +141,8 @@ impl Keywords {
     ) {
         let list = (hash(gram) >> (32 - LIST_BITS)) as usize;
         let list = usize::from(self.lists[list])..usize::from(self.lists[list + 1]);
-        for candidate in &self.candidates[list] {
-            if candidate.gram != gram {
+        for (known, candidate) in self.grams[list.clone()].iter().zip(&self.candidates[list]) {
+            if *known != gram {
                 continue;
             }
             let Some(start) = at.checked_sub(usize::from(candidate.offset)) else {

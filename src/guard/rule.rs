@@ -224,13 +224,25 @@ impl Pack {
     /// # Errors
     /// Every problem of the file.
     pub fn add(&mut self, text: &str) -> Result<(), LoadError> {
-        let raw: RawFile = toml::from_str(text).map_err(|error| {
+        let raw = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.unwrap_or_default().matches('\n').count() + 1;
             LoadError {
                 problems: vec![format!("line {line}: {}", error.message().trim_end())],
             }
         })?;
+        self.add_file(raw)
+    }
+
+    /// Adds our own rules, which the build has read before.
+    pub(super) fn add_shipped(&mut self, text: &str) -> Result<(), LoadError> {
+        let raw = serde_json::from_str(text).map_err(|error| LoadError {
+            problems: vec![error.to_string()],
+        })?;
+        self.add_file(raw)
+    }
+
+    fn add_file(&mut self, raw: RawFile) -> Result<(), LoadError> {
         let mut problems = Vec::new();
         for family in raw.family {
             if let Some(twice) = self.families.insert(family.id.clone(), family) {

@@ -351,8 +351,12 @@ fn search_behind(
     let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
         ..(keyword.end + NAME_BYTES_MAX).min(text.len());
     let names = lead.names.regex()?;
-    let mut names = names.find_iter(Input::new(text).range(around));
-    let name = names.find(|name| name.start() < keyword.end && keyword.start < name.end())?;
+    // Mostly a name begins with its keyword, which is quickly seen.
+    let here = Input::new(text).range(keyword.start..around.end);
+    let name = names.find(here.anchored(Anchored::Yes)).or_else(|| {
+        let mut names = names.find_iter(Input::new(text).range(around));
+        names.find(|name| name.start() < keyword.end && keyword.start < name.end())
+    })?;
     let end = (name.end() + rule.reach_bytes).min(text.len());
     let judged_at = |start: usize| {
         let value = value_at(pattern, text, start..end)?;

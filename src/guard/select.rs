@@ -66,8 +66,10 @@ pub enum SelectError {
 pub fn select(files: &[RuleFile], disabled: &[String]) -> Result<Selection, SelectError> {
     let mut pack = pack::shipped().map_err(SelectError::Shipped)?;
     let mut hasher = Hasher::default();
-    let shipped = pack::texts().map(|text: &str| text);
-    for text in shipped.chain(files.iter().map(|file| &*file.text)) {
+    for text in [pack::TEXT]
+        .into_iter()
+        .chain(files.iter().map(|file| &*file.text))
+    {
         hasher.update(&(text.len() as u64).to_be_bytes());
         hasher.update(text.as_bytes());
     }
