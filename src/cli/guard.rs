@@ -135,6 +135,8 @@ impl GuardArgs {
         let (refused, section) = self.operations(context, (&operations, &pack))?;
         let scanner =
             Scanner::new(pack).honoring_foreign(policy.policy_guard.honor_foreign_ignores);
+        // The process ends with it: taking thousands of rules apart would only cost time.
+        let scanner: &Scanner = Box::leak(Box::new(scanner));
         let kept = Kept::load(&Wanted {
             flag: self.baseline.as_deref(),
             policy: policy.policy_guard.baseline.as_deref(),
@@ -155,7 +157,7 @@ impl GuardArgs {
             targets: &self.targets(),
             tracked: tracked.as_ref(),
             policy,
-            scanner: &scanner,
+            scanner,
             progress: context.progress,
             state_dir: &context.state_dir,
             terms: Terms {

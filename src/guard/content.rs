@@ -355,7 +355,7 @@ impl Place {
 
 /// The first bytes, at most [`HEAD_BYTES`].
 fn head_of(bytes: &mut Bytes<'_>) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(HEAD_BYTES);
     let most = HEAD_BYTES as u64;
     match bytes {
         Bytes::File(file) => file.take(most).read_to_end(&mut head)?,

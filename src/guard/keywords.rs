@@ -5,7 +5,6 @@
 //! the few that have only three those. Nearly every place of a text is done with a look into both
 //! sets; only where one holds are keywords compared.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::filter;
@@ -57,7 +56,7 @@ struct Candidate {
 impl Keywords {
     /// Makes an index of keywords in lower case, each at least [`KEYWORD_BYTES_MIN`] long.
     pub(super) fn new<'k>(keywords: impl Iterator<Item = &'k str>) -> Self {
-        let mut lists: BTreeMap<u32, Vec<(u32, Candidate)>> = BTreeMap::new();
+        let mut all: Vec<(u32, Candidate)> = Vec::new();
         let mut index = Self {
             long: Set::new(),
             short: Set::new(),
@@ -79,24 +78,27 @@ impl Keywords {
                 GRAM_BYTES => index.long.insert(gram),
                 _ => index.short.insert(gram),
             }
-            let list = lists.entry(hash(gram) >> (32 - LIST_BITS)).or_default();
             let candidate = Candidate {
                 start: index.bytes.len() as u32,
                 length: keyword.len() as u16,
                 offset: offset as u16,
                 number: number as u32,
             };
-            list.push((gram, candidate));
+            all.push((gram, candidate));
             index.bytes.extend_from_slice(keyword);
         }
-        for list in 0..1 << LIST_BITS {
-            index.lists.push(index.candidates.len() as u16);
-            for (gram, candidate) in lists.remove(&list).unwrap_or_default() {
-                index.grams.push(gram);
-                index.candidates.push(candidate);
-            }
+        all.sort_by_key(|(gram, _)| list_of(*gram));
+        let (grams, candidates) = all.into_iter().unzip();
+        (index.grams, index.candidates) = (grams, candidates);
+        let mut next = 0;
+        for list in 0..=1 << LIST_BITS {
+            let grams = &index.grams[next..];
+            next += grams
+                .iter()
+                .take_while(|gram| list_of(**gram) < list)
+                .count();
+            index.lists.push(next as u16);
         }
-        index.lists.push(index.candidates.len() as u16);
         index
     }
 
@@ -139,7 +141,7 @@ impl Keywords {
         (at, gram): (usize, u32),
         tell: &mut impl FnMut(usize, Range<usize>),
     ) {
-        let list = (hash(gram) >> (32 - LIST_BITS)) as usize;
+        let list = list_of(gram);
         let list = usize::from(self.lists[list])..usize::from(self.lists[list + 1]);
         for (known, candidate) in self.grams[list.clone()].iter().zip(&self.candidates[list]) {
             if *known != gram {
@@ -181,6 +183,12 @@ impl Set {
 fn gram_of(bytes: &[u8]) -> u32 {
     let folded = bytes.iter().rev().map(|byte| u32::from(byte | 0x20));
     folded.fold(0, |gram, byte| gram << 8 | byte)
+}
+
+/// The list that a gram belongs to.
+#[inline]
+fn list_of(gram: u32) -> usize {
+    (hash(gram) >> (32 - LIST_BITS)) as usize
 }
 
 /// Spreads numbers: the highest bits of a product with an odd constant.

@@ -13,7 +13,7 @@ use super::need::Need;
 /// The most memory that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// The most memory of a pattern's lazily built automaton, per thread.
-const LAZY_BYTES_MAX: usize = 1 << 19;
+const LAZY_BYTES_MAX: usize = 1 << 20;
 
 /// A regular expression over bytes, compiled when it is first needed.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! that we ship, and at load for those that users bring.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
@@ -88,7 +89,7 @@ pub struct Rule {
     /// Bytes looked at behind a keyword.
     pub reach_bytes: usize,
     /// `None` for a rule that looks at paths only.
-    pub pattern: Option<Pattern>,
+    pub pattern: Option<Arc<Pattern>>,
     /// The checksum inside what it finds.
     pub checksum: Option<Checksum>,
     /// Least Shannon entropy of what it finds, bits per character.
@@ -404,7 +405,7 @@ impl Rule {
             category: Category::Operation,
             severity: check.severity,
             confidence: check.confidence,
-            pattern: Some(Pattern::around(pattern, &keywords)),
+            pattern: Some(Arc::new(Pattern::around(pattern, &keywords))),
             keywords,
             reach_bytes: REACH_BYTES,
             checksum: None,
@@ -430,7 +431,8 @@ impl Rule {
     pub fn pattern_problems(&self) -> Vec<String> {
         let unless = self.unless.value.iter().chain(&self.unless.line);
         let lead = self.lead.iter().map(|lead| &lead.names);
-        let all = self.pattern.iter().chain(lead).chain(unless);
+        let own = self.pattern.as_deref();
+        let all = own.into_iter().chain(lead).chain(unless);
         let problems = all.filter_map(|pattern| Some((pattern, pattern.check().err()?)));
         let told = problems.map(|(pattern, problem)| {
             format!("rule `{}`: `{}` {problem}", self.id, pattern.text())
@@ -516,9 +518,13 @@ const SETTING: &str = concat!(
     r#")"#,
 );
 
+/// A setting of any value.
+static ANY_SETTING: LazyLock<Arc<Pattern>> =
+    LazyLock::new(|| Arc::new(Pattern::around(SETTING.to_owned(), &[])));
+
 /// Splits the macro that a pattern begins with from the rest: `{{assign "names"}}` or
 /// `{{setting "names"}}`.
-fn lead(text: &str, keywords: &[String]) -> Result<(Option<Lead>, Pattern), String> {
+fn lead(text: &str, keywords: &[String]) -> Result<(Option<Lead>, Arc<Pattern>), String> {
     let split = text
         .strip_prefix("{{")
         .and_then(|text| text.split_once("}}"));
@@ -532,13 +538,16 @@ fn lead(text: &str, keywords: &[String]) -> Result<(Option<Lead>, Pattern), Stri
         Some((behind, names.trim().trim_matches('"'), rest))
     });
     let Some((behind, names, rest)) = found else {
-        return Ok((None, Pattern::around(expand(text)?, keywords)));
+        let pattern = Pattern::around(expand(text)?, keywords);
+        return Ok((None, Arc::new(pattern)));
     };
     let names = Pattern::brief(format!("(?i:{names})"));
     let rest = expand(rest)?;
     let pattern = match behind {
-        Behind::Assignment => Pattern::brief(rest),
-        Behind::Setting => Pattern::around(format!("{SETTING}{rest}"), &[]),
+        Behind::Assignment => Arc::new(Pattern::brief(rest)),
+        // What is learned while one rule looks serves the others.
+        Behind::Setting if rest.is_empty() => Arc::clone(&ANY_SETTING),
+        Behind::Setting => Arc::new(Pattern::around(format!("{SETTING}{rest}"), &[])),
     };
     Ok((Some(Lead { names, behind }), pattern))
 }

@@ -67,14 +67,20 @@ pub struct Match {
 impl Scanner {
     /// Makes a scanner of rules.
     pub fn new(pack: Pack) -> Self {
-        let mut wanted_by: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (number, rule) in pack.rules.iter().enumerate() {
-            for keyword in &rule.keywords {
-                wanted_by.entry(keyword).or_default().push(number);
-            }
-        }
-        let keywords = Keywords::new(wanted_by.keys().copied());
-        let wanted_by = wanted_by.into_values().collect();
+        let wishes = pack.rules.iter().enumerate();
+        let mut wishes: Vec<(&str, usize)> = wishes
+            .flat_map(|(number, rule)| {
+                rule.keywords
+                    .iter()
+                    .map(move |keyword| (&**keyword, number))
+            })
+            .collect();
+        wishes.sort_unstable();
+        wishes.dedup();
+        let by_keyword = || wishes.chunk_by(|one, other| one.0 == other.0);
+        let keywords = Keywords::new(by_keyword().map(|wishes| wishes[0].0));
+        let numbers = |wishes: &[(&str, usize)]| wishes.iter().map(|wish| wish.1).collect();
+        let wanted_by = by_keyword().map(numbers).collect();
         let is_unkeyed = |rule: &Rule| rule.pattern.is_some() && rule.keywords.is_empty();
         let numbers = 0..pack.rules.len();
         let unkeyed = numbers.filter(|number| is_unkeyed(&pack.rules[*number]));

@@ -168,13 +168,19 @@ impl<'t> Setting<'t> {
         if value.len() < SECRET_CHARS
             || written.count() < WRITTEN_CHARS
             || is_markup(value)
-            || placeholder::is_filler(value)
-            || holds_telling_word(value)
-            || is_reference_to_data(value)
             || entropy(value) < 2.5
         {
             return None;
         }
+        let weight = self.weigh_written(value)?;
+        // Most values weigh nothing, which is cheaper to see.
+        let is_none = placeholder::is_filler(value)
+            || holds_telling_word(value)
+            || is_reference_to_data(value);
+        (!is_none).then_some(weight)
+    }
+
+    fn weigh_written(&self, value: &[u8]) -> Option<Weight> {
         let bits = match self.syntax {
             Syntax::Quoted => evidence_bits(value),
             _ => bare_bits(value),
@@ -224,9 +230,6 @@ impl<'t> Setting<'t> {
         if is_common(value) {
             return (self.syntax != Syntax::Bare).then_some(Weight::Weak);
         }
-        if placeholder::is_filler(value) || is_markup(value) {
-            return None;
-        }
         let bits = evidence_bits(value);
         let chosen = is_chosen(value);
         let sure = match self.syntax {
@@ -241,12 +244,14 @@ impl<'t> Setting<'t> {
             },
             Syntax::Bare => bits >= BARE_BITS && !is_expression(value),
         };
+        if !sure || placeholder::is_filler(value) || is_markup(value) {
+            return None;
+        }
         let strong =
             bits >= STRONG_BITS && value.len() >= STRONG_CHARS && self.syntax != Syntax::Bare;
-        match sure {
-            true if strong => Some(Weight::Strong),
-            true => Some(Weight::Fair),
-            false => None,
+        match strong {
+            true => Some(Weight::Strong),
+            false => Some(Weight::Fair),
         }
     }
 
