@@ -17,8 +17,12 @@ const INDEX_BYTES_MAX: usize = 22;
 /// Signs that close a name, and blanks behind them.
 const CLOSERS_MAX: usize = 6;
 const NAME_BLANKS_MAX: usize = 20;
-/// How far behind a name the quote of a value may begin.
-const BEHIND_BYTES_MAX: usize = 160;
+/// The longest call before a quote.
+const CALL_BYTES_MAX: usize = 72;
+/// How far behind a name its tag may end.
+const TAG_BYTES_MAX: usize = 64;
+/// Names of the entry that holds the value of what another one names.
+const ENTRIES: [&[u8]; 3] = [b"value", b"content", b"default"];
 /// Words that introduce a credential in a header.
 const SCHEMES: [&[u8]; 5] = [b"bearer ", b"token ", b"basic ", b"apikey ", b"key "];
 
@@ -45,21 +49,56 @@ pub(super) fn may_set(text: &[u8], keyword: &Range<usize>) -> bool {
     let blanks = run(text, (at, NAME_BLANKS_MAX), |byte| {
         matches!(byte, b' ' | b'\t')
     });
-    let rest = &text[blanks..text.len().min(blanks + BEHIND_BYTES_MAX)];
-    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'' | b'`' | b'&');
-    match rest {
-        [
-            b':' | b'?' | b'+' | b'|' | b'.' | b'&' | b'!' | b'=' | b'<' | b'-' | b'>',
-            ..,
-        ] => true,
-        [b',' | b'(', ..] => rest.iter().any(is_quote),
-        [
-            b')' | b';' | b'{' | b'}' | b'/' | b'%' | b'#' | b'@' | b'^' | b'~' | b'$',
-            ..,
-        ]
-        | [] => blanks > at && rest.contains(&b'>'),
-        _ => rest.iter().any(|byte| is_quote(byte) || *byte == b'>'),
+    match text.get(blanks) {
+        Some(b':' | b'?' | b'+' | b'|' | b'.' | b'&' | b'!' | b'=' | b'<' | b'-' | b'>') => true,
+        Some(b'"' | b'\'' | b'`' | b'\\' | b'[' | b']' | b'*') => true,
+        Some(b',' | b'(') => may_open(text, blanks + 1),
+        Some(next) if blanks > at || next.is_ascii_whitespace() => {
+            may_be_declared(text, blanks) || may_open(text, blanks) || is_in_tag(text, at)
+        }
+        _ => false,
     }
+}
+
+/// Whether a value in quotes may begin behind white space, a prefix or a call; or the entry that
+/// holds the value of what was named.
+fn may_open(text: &[u8], at: usize) -> bool {
+    let at = run(text, (at, SPACE_MAX), u8::is_ascii_whitespace);
+    let rest = &text[at..];
+    let word = run(rest, (0, CALL_BYTES_MAX), |byte| {
+        is_word(byte) || b" .:@$&".contains(byte)
+    });
+    let introduced = |word: &&[u8]| {
+        let rest = match rest {
+            [b'"' | b'\'', rest @ ..] => rest,
+            rest => rest,
+        };
+        rest.starts_with(word)
+    };
+    match rest.get(word) {
+        Some(b'"' | b'\'' | b'`' | b'\\') => true,
+        Some(b'(') => rest[word + 1..]
+            .iter()
+            .take(4)
+            .any(|byte| is_quote(Some(byte)) || *byte == b'&'),
+        _ => rest[..word].contains(&b'&') || ENTRIES.iter().any(introduced),
+    }
+}
+
+/// Whether the name stands before another word and an equals sign: it is a type, or part of one.
+fn may_be_declared(text: &[u8], at: usize) -> bool {
+    let word = run(text, (at, CLOSERS_MAX + NAME_BLANKS_MAX), |byte| {
+        is_word(byte) || b".[]*".contains(byte)
+    });
+    let rest = &text[word..];
+    rest.starts_with(b"=") || rest.starts_with(b" =")
+}
+
+/// Whether the name stands in a tag whose element's text follows.
+fn is_in_tag(text: &[u8], at: usize) -> bool {
+    let rest = text[at..].iter().take(TAG_BYTES_MAX);
+    let mut within = rest.take_while(|byte| !matches!(byte, b'\r' | b'<'));
+    within.any(|byte| *byte == b'>')
 }
 
 /// The places where a value may begin behind a name that ends at `from`, nearest first.
@@ -150,7 +189,6 @@ fn openings(text: &[u8], at: usize) -> impl Iterator<Item = usize> + use<> {
         Some(b'(') if called > at => called + 1,
         _ => at,
     };
-    let is_quote = |byte: Option<&u8>| matches!(byte, Some(b'"' | b'\'' | b'`' | b'\\'));
     let has_prefix = match text.get(at) {
         Some(b'@' | b'$') => true,
         Some(b'b' | b'B' | b'u' | b'U' | b'r' | b'R' | b'f' | b'L' | b'N') => {
@@ -167,6 +205,10 @@ fn openings(text: &[u8], at: usize) -> impl Iterator<Item = usize> + use<> {
     };
     let scheme = SCHEMES.iter().find(has).map(|scheme| at + scheme.len());
     [Some(at), scheme].into_iter().flatten()
+}
+
+fn is_quote(byte: Option<&u8>) -> bool {
+    matches!(byte, Some(b'"' | b'\'' | b'`' | b'\\'))
 }
 
 fn is_word(byte: &u8) -> bool {

@@ -315,11 +315,11 @@ fn search_window(
     while at <= window.end {
         let input = Input::new(text).range(at..window.end);
         // Most windows hold nothing, which is cheaper to learn than where.
-        if regex.search_half(&input).is_none() {
+        let Some(half) = regex.search_half(&input) else {
             return;
-        }
+        };
         let captures = captures.get_or_insert_with(|| regex.create_captures());
-        regex.search_captures(&input, captures);
+        regex.search_captures(&input.range(at..half.offset()), captures);
         let Some(whole) = captures.get_match() else {
             return;
         };
@@ -337,10 +337,11 @@ fn search_window(
 /// The value in the match that begins where a range does.
 fn value_at(pattern: &Pattern, text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     let regex = pattern.regex()?;
-    let input = Input::new(text).range(range).anchored(Anchored::Yes);
-    regex.search_half(&input)?;
+    let input = Input::new(text).anchored(Anchored::Yes);
+    let half = regex.search_half(&input.clone().range(range.clone()))?;
     let mut captures = regex.create_captures();
-    regex.search_captures(&input, &mut captures);
+    // What finds groups costs by the length that it is given.
+    regex.search_captures(&input.range(range.start..half.offset()), &mut captures);
     let whole = captures.get_match()?.range();
     Some(value_of(regex, &captures).unwrap_or(whole))
 }

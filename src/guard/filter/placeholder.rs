@@ -141,7 +141,10 @@ impl Cover {
 
     fn mark_references(&mut self, value: &[u8]) {
         let mut at = 0;
-        while at < value.len() {
+        // Only these begin a reference.
+        let begins = |byte: &u8| b"$#@{<[_%".contains(byte);
+        while let Some(ahead) = value[at..].iter().position(begins) {
+            at += ahead;
             let follows_text = at > 0 && !is_separator(value[at - 1]) && !self.covered[at - 1];
             let bare = value[at] == b'$' && value.get(at + 1).is_some_and(|next| is_word(*next));
             match reference_end(value, at) {

@@ -153,17 +153,27 @@ impl<'t> Setting<'t> {
         match kind {
             Kind::Password => self.weigh_password(value),
             Kind::Secret => self.weigh_secret(value),
-            _ => match self.weigh_secret(value)? {
-                // A lone `key` is the key of anything: a map, a cipher's test.
-                Weight::Strong if is_hexadecimal(value) && is_lone(name) => None,
-                Weight::Strong if is_lone(name) => Some(Weight::Weak),
-                Weight::Strong => Some(Weight::Fair),
-                _ => None,
-            },
+            _ => self
+                .weigh_written(value)
+                .and_then(|weight| match weight {
+                    // A lone `key` is the key of anything: a map, a cipher's test.
+                    Weight::Strong if is_hexadecimal(value) && is_lone(name) => None,
+                    Weight::Strong if is_lone(name) => Some(Weight::Weak),
+                    Weight::Strong => Some(Weight::Fair),
+                    _ => None,
+                })
+                .filter(|_| !is_told_apart(value)),
         }
     }
 
     fn weigh_secret(&self, value: &[u8]) -> Option<Weight> {
+        let weight = self.weigh_written(value)?;
+        // Most values weigh nothing, which is cheaper to see.
+        (!is_told_apart(value)).then_some(weight)
+    }
+
+    /// What a value weighs by its letters.
+    fn weigh_written(&self, value: &[u8]) -> Option<Weight> {
         let written = value.iter().filter(|byte| byte.is_ascii_alphanumeric());
         if value.len() < SECRET_CHARS
             || written.count() < WRITTEN_CHARS
@@ -172,15 +182,6 @@ impl<'t> Setting<'t> {
         {
             return None;
         }
-        let weight = self.weigh_written(value)?;
-        // Most values weigh nothing, which is cheaper to see.
-        let is_none = placeholder::is_filler(value)
-            || holds_telling_word(value)
-            || is_reference_to_data(value);
-        (!is_none).then_some(weight)
-    }
-
-    fn weigh_written(&self, value: &[u8]) -> Option<Weight> {
         let bits = match self.syntax {
             Syntax::Quoted => evidence_bits(value),
             _ => bare_bits(value),
@@ -347,6 +348,11 @@ fn next_parameter(value: &[u8]) -> Option<usize> {
         let length = name.count();
         length > 0 && behind.get(length) == Some(&b'=')
     })
+}
+
+/// Whether a value that may look like a secret says that it is none.
+fn is_told_apart(value: &[u8]) -> bool {
+    placeholder::is_filler(value) || holds_telling_word(value) || is_reference_to_data(value)
 }
 
 /// A password at a place for passwords: all but placeholders.
