@@ -500,21 +500,23 @@ fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
 /// What ends a value.
 const END: &str = r#"(?:[\s"'`;,)\]}<>&|\\#]|$)"#;
 /// What follows the name of a setting, value included: the rest of the name, then the syntaxes of
-/// assignments. Each has a group around its value; what it means is judged by the filter.
+/// assignments. Each has a group around its value; what it means is judged by the filter, and where
+/// it has to end by the rule's reach: counted repetitions of hundreds would be compiled to as many
+/// states.
 const SETTING: &str = concat!(
     r#"[\w.\-]{0,40}(?:\[[^\]\s]{0,20}\])?\\{0,3}["'`]?\]?(?:"#,
     // The value of an entry beside the one that has the name.
-    r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]{1,300})["']|"#,
+    r#",?\s{1,12}["']?(?:value|content|default)["']?[ ]?[=:][ ]?["']([^"'<>\r\n]+)["']|"#,
     // In quotes behind an operator, a type, a call or a prefix; or behind a blank.
     r#"(?:[ \t]{0,20}(?:[ ]?:[ ]?(?:&'\w{1,10} )?[\w&<>\[\]?.]{1,30}[ ]{0,8}=|[\w.\[\]*]{1,20}[ ]?=|[:?+|.&!]{0,3}={1,3}>?|:{1,3}|=>|->|<-|,|\(|\|\||\?\?|:-)\s{0,24}"#,
     r#"(?:[@bBuUrRfLN$&]{1,2}|(?:(?:new )?[A-Z]\w{1,30}|new [\w.]{1,40}|str|bytes|std::string|\w{1,20}::(?:from|new))\(\s?[@bBuUrRfLN$]?)?|[ \t]{1,4}(?:(?i:by|as|is|to|default)[ ])?)"#,
-    r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]]){1,300})"|'((?:[^'\\\r\n]|\\[^\r\n]){1,300})'|`([^`\r\n]{1,300})`"#,
-    r#"|\\{1,3}"([^"\\\r\n]{1,300})\\{1,3}"|\\{1,3}'([^'\\\r\n]{1,300})\\{1,3}'|&quot;([^&<\r\n]{1,300})&quot;)"#,
+    r#"(?:"((?:[^"\\\r\n]|\\[^\r\n"]|\\"[^\s,:;)}\]])+)"|'((?:[^'\\\r\n]|\\[^\r\n])+)'|`([^`\r\n]+)`"#,
+    r#"|\\{1,3}"([^"\\\r\n]+)\\{1,3}"|\\{1,3}'([^'\\\r\n]+)\\{1,3}'|&quot;([^&<\r\n]+)&quot;)"#,
     // Without quotes.
-    r#"|[ \t]{0,20}(?:[:?+|.]{0,3}={1,3}>?|:{1,2}|=>)[ \t]{0,8}([^\s"'`<>,;][^\s"'`]{3,299})"#,
+    r#"|[ \t]{0,20}(?:[:?+|.]{0,3}={1,3}>?|:{1,2}|=>)[ \t]{0,8}([^\s"'`<>,;][^\s"'`]{3,})"#,
     // The text of an element, an entry of a property list.
-    r#"|(?:\s[^<>\r\n]{0,60})?>\s{0,40}(?:<(?i:value|string)>\s{0,10})?([^<>\s][^<>\r\n]{0,299}?)\s{0,40}</"#,
-    r#"|</key>\s{0,40}<string>([^<>\r\n]{1,300})</string>"#,
+    r#"|(?:\s[^<>\r\n]{0,60})?>\s{0,40}(?:<(?i:value|string)>\s{0,10})?([^<>\s][^<>\r\n]*?)\s{0,40}</"#,
+    r#"|</key>\s{0,40}<string>([^<>\r\n]+)</string>"#,
     r#")"#,
 );
 
