@@ -42,7 +42,7 @@ const WRITTEN_CHARS: usize = 8;
 /// The shortest password.
 const PASSWORD_CHARS: usize = 4;
 /// The longest value.
-const VALUE_CHARS: usize = 400;
+const VALUE_CHARS: usize = 512;
 
 /// An assignment in a text.
 #[derive(Debug)]
