@@ -290,7 +290,9 @@ fn wide(text: &[u8], found: &mut Vec<Decoded>) {
                 origins: (0..end - start).step_by(2).map(|at| at as u32).collect(),
             });
         }
-        at = end.max(at + zero + 1);
+        // What follows a zero is no character, as long as it is one.
+        let zeros = text[at + zero..].iter().take_while(|byte| **byte == 0);
+        at = end.max(at + zero + zeros.count());
     }
 }
 

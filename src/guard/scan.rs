@@ -20,6 +20,8 @@ use crate::report::{Category, Confidence};
 
 /// How much of a name may stand before and behind a keyword in it.
 const NAME_BYTES_MAX: usize = 40;
+/// How much of a line is looked at before a value, and from where it begins.
+const LINE_BYTES: usize = 4096;
 /// The family whose rules yield to those of any provider.
 const GENERIC_FAMILY: &str = "generic";
 
@@ -522,27 +524,34 @@ pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     found.into_iter().next().map(|first| first.value)
 }
 
-/// The line in which a value begins, without its end.
+/// The line in which a value begins, without its end; of a long one what stands near.
 fn line_around<'t>(text: &'t [u8], value: &Range<usize>) -> &'t [u8] {
-    let start = memrchr(b'\n', &text[..value.start]).map_or(0, |at| at + 1);
-    let length = memchr::memchr(b'\n', &text[start..]).unwrap_or(text.len() - start);
-    &text[start..start + length]
+    let near = value.start.saturating_sub(LINE_BYTES);
+    let start = memrchr(b'\n', &text[near..value.start]).map_or(near, |at| near + at + 1);
+    let rest = &text[start..text.len().min(value.start + LINE_BYTES)];
+    &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())]
 }
 
 /// Fills in lines and columns of matches that are sorted by place.
 pub(super) fn place(text: &[u8], matches: &mut [Match]) {
-    let (mut line, mut counted) = (1, 0);
+    // Bytes that begin a character of UTF-8.
+    let characters = |text: &[u8]| {
+        let begin = text.iter().filter(|byte| **byte & 0xC0 != 0x80);
+        begin.count() as u64
+    };
+    let (mut line, mut column, mut counted) = (1, 1, 0);
     for found in matches {
         let start = found.value.start;
-        line += memchr_iter(b'\n', &text[counted..start]).count() as u64;
+        let passed = &text[counted..start];
+        match memrchr(b'\n', passed) {
+            None => column += characters(passed),
+            Some(end) => {
+                line += memchr_iter(b'\n', passed).count() as u64;
+                column = 1 + characters(&passed[end + 1..]);
+            }
+        }
         counted = start;
-        let line_start = memrchr(b'\n', &text[..start]).map_or(0, |at| at + 1);
-        // Bytes that begin a character of UTF-8.
-        let characters = text[line_start..start]
-            .iter()
-            .filter(|byte| **byte & 0xC0 != 0x80);
-        found.line = line;
-        found.column = characters.count() as u64 + 1;
+        (found.line, found.column) = (line, column);
         found.end_line = line + memchr_iter(b'\n', &text[found.value.clone()]).count() as u64;
     }
 }

@@ -1,6 +1,7 @@
 //! A text of any length through a window of a fixed size. Windows overlap by more than any match is
 //! long, so that nothing is missed at an edge, and each match is handed on by exactly one window.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -162,6 +163,7 @@ impl<'i, 'a> Windows<'i, 'a> {
         seen: &mut Vec<Located>,
         plain: usize,
     ) {
+        let mut outer = Vec::new();
         for one in decode::decode_all(text, self.digits) {
             let is_known = seen[..plain].iter().any(|known| {
                 known.found.value.start <= one.range.start && one.range.end <= known.found.value.end
@@ -173,23 +175,34 @@ impl<'i, 'a> Windows<'i, 'a> {
             let mut inner = Vec::new();
             self.look_inside(&one.text, &[one.encoding.word()], &mut inner);
             for (found, value, decoded) in inner {
-                // What could be read as it stood was found as it stood.
-                if seen.iter().any(|known| known.value == value) {
-                    continue;
-                }
                 let at = one.origin(found.value.start);
-                if !own.contains(&at) {
-                    continue;
+                if own.contains(&at) {
+                    let value_place = at..one.range.end;
+                    let found = Match {
+                        value: value_place,
+                        ..found
+                    };
+                    outer.push((found, value, decoded));
                 }
-                let mut outer = found;
-                outer.value = at..one.range.end;
-                super::scan::place(text, std::slice::from_mut(&mut outer));
-                outer.end_line = outer.line;
-                let mut located = self.located(text, outer);
-                located.value = value;
-                located.decoded = decoded;
-                seen.push(located);
             }
+        }
+        outer.sort_by_key(|(found, _, _)| found.value.start);
+        let (mut matches, inner): (Vec<Match>, Vec<_>) = outer
+            .into_iter()
+            .map(|(found, value, decoded)| (found, (value, decoded)))
+            .unzip();
+        super::scan::place(text, &mut matches);
+        // What could be read as it stood was found as it stood.
+        let mut known: HashSet<Vec<u8>> = seen.iter().map(|known| known.value.clone()).collect();
+        for (mut found, (value, decoded)) in matches.into_iter().zip(inner) {
+            if !known.insert(value.clone()) {
+                continue;
+            }
+            found.end_line = found.line;
+            let mut located = self.located(text, found);
+            located.value = value;
+            located.decoded = decoded;
+            seen.push(located);
         }
     }
 

@@ -41,6 +41,8 @@ const SECRET_CHARS: usize = 10;
 const WRITTEN_CHARS: usize = 8;
 /// The shortest password.
 const PASSWORD_CHARS: usize = 4;
+/// How much of a line around a setting is looked at.
+const LINE_BYTES: usize = 256;
 /// The longest value.
 const VALUE_CHARS: usize = 512;
 
@@ -289,10 +291,12 @@ impl<'t> Setting<'t> {
     }
 
     fn bare_syntax(&self) -> Syntax {
-        let line_start =
-            memchr::memrchr(b'\n', &self.text[..self.name.start]).map_or(0, |at| at + 1);
-        let before = self.text[line_start..self.name.start].trim_ascii();
+        let near = self.name.start.saturating_sub(LINE_BYTES);
+        let before = &self.text[near..self.name.start];
+        let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+        let before = before[line_start..].trim_ascii();
         let rest = &self.text[self.value.end..];
+        let rest = &rest[..rest.len().min(LINE_BYTES)];
         let line_end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let behind = rest[..line_end].trim_ascii();
         let introduces = before.is_empty()
