@@ -15,6 +15,7 @@ mod keys;
 mod record;
 pub mod reference;
 mod render;
+pub mod rollback;
 pub mod rules;
 pub mod sign;
 mod spine;

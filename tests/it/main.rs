@@ -21,6 +21,8 @@ mod interrupted;
 mod keys_and_policy;
 mod outputs;
 mod reports;
+mod rollback;
+mod rollback_run;
 mod sign_verify;
 mod tidy;
 mod tracked;
