@@ -14,7 +14,7 @@
 //! | floor | modules, in reading order |
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
-//! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`] |
+//! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
 //! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`audit`]: the log; [`export`]: reports in other formats |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
@@ -49,6 +49,7 @@
 
 pub mod base;
 
+pub mod history;
 pub mod inventory;
 pub mod policy;
 pub mod process;
