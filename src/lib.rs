@@ -15,7 +15,7 @@
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`audit`]: the log; [`export`]: reports in other formats |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`audit`]: the log; [`export`]: reports in other formats; [`budget`]: how long work may take |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example
@@ -58,6 +58,7 @@ pub mod seal;
 pub mod system;
 
 pub mod audit;
+pub mod budget;
 pub mod export;
 pub mod guard;
 pub mod integrity;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, guard, sign, tool, verify};
+use super::{audit, budget, guard, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -58,6 +58,7 @@ impl Cli {
             }
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
+            Command::Budget(_) => {}
         }
         let output = place(output);
         output.is_some() && read.into_iter().any(|read| place(read) == output)
@@ -86,6 +87,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Find secrets, suspicious files, unauthorized operations and configuration violations
     Guard(guard::GuardArgs),
+    /// Say how long work may take, from what such work took before
+    Budget(budget::BudgetArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages

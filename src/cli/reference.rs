@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{env, exit, guard_report, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
-use crate::{audit, integrity, policy};
+use crate::{audit, budget, integrity, policy};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,6 +24,8 @@ pub enum Schema {
     ReportGuard,
     /// The report of `agp audit verify`
     ReportAudit,
+    /// The report of `agp budget`
+    ReportBudget,
 }
 
 impl Schema {
@@ -36,6 +38,7 @@ impl Schema {
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
+            Self::ReportBudget => envelope::<budget::BudgetBody>(),
         }
     }
 

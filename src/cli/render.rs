@@ -179,6 +179,9 @@ impl Printer {
         for hint in hints {
             text.push_str(&format!("{DIM}hint: {}{DIM:#}\n", inert(hint)));
         }
+        for line in report.lines.iter().filter(|_| !self.quiet) {
+            text.push_str(&format!("{}\n", inert(line)));
+        }
         if !self.quiet || report.verdict != Verdict::Pass {
             let (style, word) = match report.verdict {
                 Verdict::Pass => (GOOD, "ok"),

@@ -72,6 +72,8 @@ pub struct Context<'a> {
     pub policy: &'a Loaded,
     /// Where state is kept; may not exist.
     pub state_dir: PathBuf,
+    /// The run's number, as its report and its audit records have it.
+    pub run_id: String,
     /// When the command began.
     pub started_at: Timestamp,
     /// Where the audit log stands after *begun*; `None` where none is kept.
@@ -188,6 +190,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
             reports_to_output: true,
         },
         Command::Audit(audit) => audit.conduct(),
+        Command::Budget(budget) => budget.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
     if let Err(failure) = deliver::check(global) {
@@ -254,6 +257,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         global: &cli.global,
         policy,
         state_dir,
+        run_id: run.id.clone(),
         started_at: run.started_at,
         audit_head,
         progress: &progress,
@@ -265,6 +269,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         Command::Verify(arguments) => arguments.run(&context),
         Command::Guard(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
+        Command::Budget(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
     };
@@ -317,7 +322,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Verify(arguments) => &arguments.key,
         Command::Guard(arguments) => &arguments.key,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
-        Command::Tool(_) => &NONE,
+        Command::Budget(_) | Command::Tool(_) => &NONE,
     }
 }
 

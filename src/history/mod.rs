@@ -18,7 +18,7 @@ use crate::base::clock::Timestamp;
 pub use compact::{CompactRequest, compact};
 pub use store::{
     HistoryError, LINE_BYTES_MAX, Line, Note, Past, append, file_name, files, read, read_file,
-    rewrite,
+    read_newest, rewrite,
 };
 
 /// The version that every record of today bears.

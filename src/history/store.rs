@@ -195,7 +195,24 @@ pub fn read_file(directory: &Path, path: &Path) -> Result<Past, HistoryError> {
     read_locked(path)
 }
 
+/// Reads the newest lines of one of [`files`]: those that begin within its last `bytes_max` bytes.
+/// They are numbered from the first of them.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_newest(directory: &Path, path: &Path, bytes_max: u64) -> Result<Past, HistoryError> {
+    if !check_directory(directory)? {
+        return Ok(Past::default());
+    }
+    let _lock = lock_shared(directory)?;
+    read_last(path, bytes_max)
+}
+
 fn read_locked(path: &Path) -> Result<Past, HistoryError> {
+    read_last(path, u64::MAX)
+}
+
+fn read_last(path: &Path, bytes_max: u64) -> Result<Past, HistoryError> {
     let file = match files::open_own(path, MODE, File::options().read(true)) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(Past::default()),
         opened => opened?,
@@ -205,7 +222,17 @@ fn read_locked(path: &Path) -> Result<Past, HistoryError> {
         past: Past::default(),
         passed_over: 0,
     };
-    reader.read(file).map_err(FileError::at("read", path))?;
+    let read = || {
+        let skipped = file.metadata()?.len().saturating_sub(bytes_max);
+        let mut input = BufReader::with_capacity(1 << 16, file);
+        if skipped > 0 {
+            // From the byte before, which ends a line if the next one begins there.
+            input.seek(SeekFrom::Start(skipped - 1))?;
+            input.skip_until(b'\n')?;
+        }
+        reader.read(input)
+    };
+    read().map_err(FileError::at("read", path))?;
     Ok(reader.past)
 }
 
@@ -216,8 +243,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self, file: File) -> io::Result<()> {
-        let mut input = BufReader::with_capacity(1 << 16, file);
+    fn read(&mut self, mut input: impl io::BufRead) -> io::Result<()> {
         let mut bytes = Vec::new();
         for number in 1.. {
             bytes.clear();

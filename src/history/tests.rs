@@ -264,3 +264,28 @@ fn classes_span_what_may_be_compared() {
     assert_eq!(host(Some(2), Some(400 << 20)), "linux-x86_64-2c-1g");
     assert_eq!(host(None, None), "linux-x86_64-?c-?g");
 }
+
+#[test]
+fn the_newest_lines_are_read_without_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let entries: Vec<Entry> = (0..9)
+        .map(|at| Entry::Record(record(&format!("r{at}"), 1.0)))
+        .collect();
+    append(directory, "game", &entries).unwrap();
+    let path = directory.join(file_name("game"));
+    let line_bytes = fs::metadata(&path).unwrap().len() / 9;
+    for (bytes_max, lines) in [
+        (u64::MAX, 9),
+        (9 * line_bytes, 9),
+        (2 * line_bytes, 2),
+        (2 * line_bytes - 1, 1),
+        (1, 0),
+        (0, 0),
+    ] {
+        let past = read_newest(directory, &path, bytes_max).unwrap();
+        let read: Vec<&Entry> = past.entries().collect();
+        let wanted: Vec<&Entry> = entries[9 - lines..].iter().collect();
+        assert_eq!((read, past.notes), (wanted, Vec::new()), "{bytes_max}");
+    }
+}

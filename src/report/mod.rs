@@ -118,6 +118,8 @@ pub struct Report {
     pub fingerprints_last: bool,
     /// What was decided beside the findings, for the audit log.
     pub decisions: Vec<Decision>,
+    /// What people read besides, line by line above the headline; may be empty.
+    pub lines: Vec<String>,
 }
 
 impl Report {
@@ -135,6 +137,7 @@ impl Report {
             explanations: BTreeMap::new(),
             fingerprints_last: false,
             decisions: Vec::new(),
+            lines: Vec::new(),
         }
     }
 
@@ -162,6 +165,12 @@ impl Report {
     /// Adds what was decided beside the findings.
     pub fn with_decisions(mut self, decisions: Vec<Decision>) -> Self {
         self.decisions = decisions;
+        self
+    }
+
+    /// Adds what people read besides.
+    pub fn with_lines(mut self, lines: Vec<String>) -> Self {
+        self.lines = lines;
         self
     }
 

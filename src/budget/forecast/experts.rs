@@ -91,6 +91,8 @@ pub(super) struct Kind {
     logs: Logs,
     /// Runs so far.
     pub(super) runs: u64,
+    /// The number of its newest run among those of all kinds.
+    pub(super) last_run: u64,
     /// Each expert's errors.
     pub(super) errors: [Errors; EXPERTS],
     /// Each expert's recent loss.

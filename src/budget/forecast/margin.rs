@@ -79,7 +79,9 @@ impl Errors {
         {
             let run = self.count - KEPT as u64;
             let from = self.sorted.partition_point(|(other, _)| *other > oldest);
-            let place = self.sorted[from..].iter().position(|(_, other)| *other == run);
+            let place = self.sorted[from..]
+                .iter()
+                .position(|(_, other)| *other == run);
             place.map(|place| self.sorted.remove(from + place));
         }
         let at = self.sorted.partition_point(|(other, _)| *other > error);

@@ -59,6 +59,8 @@ const NEW_BEYOND_COSTS: f64 = 1.0;
 const NEW_BEYOND_ALL: f64 = 0.4;
 /// Runs of all kinds whose amounts are kept.
 const ALL_KEPT: usize = 200;
+/// Kinds that are known at a time; the one that has not run for longest makes room.
+const KINDS_MAX: usize = 1024;
 /// Amounts are held within these, so that no logarithm is infinite.
 const AMOUNT_MIN: f64 = 1e-6;
 const AMOUNT_MAX: f64 = 1e18;
@@ -180,7 +182,13 @@ impl Forecaster {
         state.learn(row, value);
         self.runs += 1;
         keep(&mut self.amounts, ALL_KEPT, value);
+        state.last_run = self.runs;
         self.kinds.insert(kind.to_owned(), state);
+        if self.kinds.len() > KINDS_MAX {
+            let stalest = self.kinds.iter().min_by_key(|(_, kind)| kind.last_run);
+            let stalest = stalest.map(|(name, _)| name.clone());
+            stalest.map(|name| self.kinds.remove(&name));
+        }
         budget.exp()
     }
 
