@@ -13,9 +13,10 @@ use crate::system::{DiskRoom, Sample};
 mod machine;
 mod suggest;
 
-/// Runs of a kind that a forecast is made from: the newest. And of all others together.
-const OWN_RUNS: usize = 250;
-const OTHER_RUNS: usize = 150;
+/// How many of the newest runs of a kind a forecast is made from, and of all others together.
+const RUNS: (usize, usize) = (250, 150);
+/// The same of other amounts than time, which differ less from run to run.
+const AMOUNT_RUNS: (usize, usize) = (80, 40);
 
 /// What a recommendation is made from.
 #[derive(Clone, Copy)]
@@ -112,7 +113,7 @@ impl<'a> Desk<'a> {
         let policy = &question.policy.adaptive_budget;
         let mut desk = Self {
             question,
-            runs: newest(&question.past.runs, question.kind),
+            runs: newest(question.past.runs.iter(), question.kind, RUNS),
             forecaster: None,
             replayed: Vec::new(),
         };
@@ -196,10 +197,11 @@ impl<'a> Desk<'a> {
     ) -> Option<AmountBudget> {
         self.forecaster.as_ref()?;
         let kind = self.question.kind;
-        let known = self.runs.iter().filter(|run| run.kind == kind);
-        known.filter_map(|run| amount(run)).next()?;
+        let runs = newest(self.runs.iter().copied(), kind, AMOUNT_RUNS);
+        let mut known = runs.iter().filter(|run| run.kind == kind);
+        known.find_map(|run| amount(run))?;
         let mut forecaster = Forecaster::new(self.question.coverage, 1.0);
-        for run in &self.runs {
+        for run in runs {
             if let Some(amount) = amount(run) {
                 forecaster.observe(&run.kind, &run.features, Amount::Measured(amount));
             }
@@ -245,12 +247,16 @@ impl<'a> Desk<'a> {
 }
 
 /// The newest runs of a kind and of the others, in their order.
-fn newest<'a>(runs: &'a [Run], kind: &str) -> Vec<&'a Run> {
+fn newest<'a>(
+    runs: impl DoubleEndedIterator<Item = &'a Run>,
+    kind: &str,
+    (own_max, others_max): (usize, usize),
+) -> Vec<&'a Run> {
     let (mut own, mut others) = (0, 0);
-    let chosen = runs.iter().rev().filter(|run| {
+    let chosen = runs.rev().filter(|run| {
         let (count, most) = match run.kind == kind {
-            true => (&mut own, OWN_RUNS),
-            false => (&mut others, OTHER_RUNS),
+            true => (&mut own, own_max),
+            false => (&mut others, others_max),
         };
         *count += 1;
         *count <= most

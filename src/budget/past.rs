@@ -9,7 +9,7 @@ use crate::history::{self, HistoryError, Outcome, Pressure, Record, Workload};
 use crate::system::Sample;
 
 /// Bytes of the newest lines that a forecast reads of all files together, and of each at least.
-const NEWEST_BYTES: u64 = 1 << 20;
+const NEWEST_BYTES: u64 = 3 << 18;
 const NEWEST_BYTES_MIN: u64 = 1 << 16;
 /// How many types of files are sizes of their own: those with the most bytes.
 const TYPES_MAX: usize = 3;
@@ -50,7 +50,7 @@ pub struct Past {
     pub runs: Vec<Run>,
     /// Lines that could not be believed.
     pub passed_over: u64,
-    types: Vec<String>,
+    pub(super) types: Vec<String>,
 }
 
 /// Reads the history's directory; one that is not there holds no runs.

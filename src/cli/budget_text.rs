@@ -5,22 +5,22 @@ use crate::budget::{AmountBudget, Backtest, BudgetBody, Tally};
 
 /// One sentence.
 pub(super) fn headline(body: &BudgetBody) -> String {
-    let summary = &body.summary;
-    let basis = match summary.runs {
-        0 => "no run of this kind is known".to_owned(),
-        runs => format!("from {} of this kind", units::count(runs, "run")),
-    };
-    let binds = if summary.ceiling_binds {
-        ", the policy's maximum"
-    } else {
-        ""
-    };
-    format!(
-        "budget {} s{binds} for `{}`, to hold {} of such jobs ({basis})",
-        summary.budget_seconds,
-        summary.kind,
-        percent(summary.coverage_asked)
-    )
+    let (summary, time) = (&body.summary, &body.budgets.processing_seconds);
+    let budget = format!("budget {} s for `{}`", summary.budget_seconds, summary.kind);
+    let runs = units::count(summary.runs, "run");
+    let share = time.share_above_ceiling.map(|share| percent(1.0 - share));
+    match (time.expert.as_str(), summary.ceiling_binds, share) {
+        ("formula", ..) => format!("{budget} by the plain formula"),
+        ("newcomer", ..) => format!("{budget}, a guess from runs of other kinds"),
+        (_, true, Some(share)) => format!(
+            "{budget}, the policy's maximum: {share} of such jobs fit, and {} were asked for (from {runs})",
+            percent(summary.coverage_asked)
+        ),
+        _ => format!(
+            "{budget}, which {} of such jobs should keep within (from {runs})",
+            percent(summary.coverage_asked)
+        ),
+    }
 }
 
 /// What stands above the headline.

@@ -286,6 +286,6 @@ fn the_newest_lines_are_read_without_the_others() {
         let past = read_newest(directory, &path, bytes_max).unwrap();
         let read: Vec<&Entry> = past.entries().collect();
         let wanted: Vec<&Entry> = entries[9 - lines..].iter().collect();
-        assert_eq!((read, past.notes), (wanted, Vec::new()), "{bytes_max}");
+        assert_eq!((read, past.notes.len()), (wanted, 0), "{bytes_max}");
     }
 }

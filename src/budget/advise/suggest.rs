@@ -178,8 +178,7 @@ fn record(desk: &Desk<'_>) -> Option<Suggestion> {
     let wanted = (RUNS_PER_MISS / (1.0 - desk.question.coverage)).ceil() as usize;
     (runs < wanted).then(|| {
         let text = format!(
-            "{} of this kind are known, and a coverage of {} needs about {wanted}: record runs with `agp profile`, or with `agp budget --record SECONDS`",
-            units::count(runs as u64, "run"),
+            "known runs of this kind: {runs}; a coverage of {} needs about {wanted}: record runs with `agp profile`, or with `agp budget --record SECONDS`",
             desk.question.coverage
         );
         plain("record_runs", text)

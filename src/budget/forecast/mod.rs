@@ -156,7 +156,7 @@ impl Forecaster {
         }
     }
 
-    /// Learns a run, and gives the budget that it would have had.
+    /// Learns a run, and gives the budget that it would have had. What is no number teaches nothing.
     pub fn observe(&mut self, kind: &str, features: &Features, amount: Amount) -> f64 {
         let row = self.columns.row(features);
         let mut state = self.kinds.remove(kind).unwrap_or_default();
@@ -164,13 +164,19 @@ impl Forecaster {
             Amount::Measured(value) => (value, false),
             Amount::AtLeast(value) => (KILL_FACTOR * value, true),
         };
-        let value = value.clamp(AMOUNT_MIN, AMOUNT_MAX).ln();
         let judged = self.judge(&state, &row);
         let budget = match &judged {
-            Some(judged) => judged.budget,
-            None => self.newcomer(&row).budget.ln(),
+            Some(judged) => judged.budget.exp(),
+            None => self.newcomer(&row).budget,
         };
-        let tilt = self.tilt_by(is_killed, value > budget + 1e-9);
+        if value.is_nan() {
+            if state.runs > 0 {
+                self.kinds.insert(kind.to_owned(), state);
+            }
+            return budget;
+        }
+        let value = value.clamp(AMOUNT_MIN, AMOUNT_MAX).ln();
+        let tilt = self.tilt_by(is_killed, value > budget.ln() + 1e-9);
         self.tilt = (self.tilt + tilt).clamp(TILT_MIN, TILT_MAX);
         if let Some(judged) = judged {
             state.tilt = (state.tilt + tilt).clamp(TILT_MIN, TILT_MAX);
@@ -189,7 +195,7 @@ impl Forecaster {
             let stalest = stalest.map(|(name, _)| name.clone());
             stalest.map(|name| self.kinds.remove(&name));
         }
-        budget.exp()
+        budget
     }
 
     /// The share of such jobs that would take more than a limit, as far as the errors tell; `None`
@@ -236,6 +242,9 @@ impl Forecaster {
 
     /// Makes budgets of the experts' words and chooses one; `None` of a kind without runs.
     fn judge(&self, kind: &Kind, row: &features::Row) -> Option<Judged> {
+        if kind.runs == 0 {
+            return None;
+        }
         let centres = kind.words(&self.common, row);
         let rate = self.rate(kind);
         let mut judged = Judged {
