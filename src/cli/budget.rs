@@ -10,6 +10,7 @@ use clap::Args;
 use super::failure::{Failure, Kind};
 use super::spine::{self, Conduct, Context, Done};
 use super::{budget_text, env};
+use crate::audit::ReadError;
 use crate::base::clock;
 use crate::base::naming;
 use crate::budget::{
@@ -321,12 +322,14 @@ fn serve(server: &mut Server, progress: &Progress, out: &mut dyn Write) -> io::R
     let mut line = Vec::new();
     loop {
         line.clear();
-        if input
+        let read = input
             .by_ref()
             .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
+            .read_until(b'\n', &mut line)?;
+        if progress.interrupted.load(Ordering::Relaxed) {
+            return Err(io::Error::other(ReadError::Interrupted));
+        }
+        if read == 0 {
             return Ok(());
         }
         let answer = match std::str::from_utf8(&line) {

@@ -12,6 +12,9 @@ use super::model::{Costs, Logs};
 /// How many there are.
 pub(super) const EXPERTS: usize = Expert::ALL.len();
 
+/// Words are held within these logarithms, far beyond any amount, so that every budget is finite.
+const LOG_MIN: f64 = -20.0;
+const LOG_MAX: f64 = 50.0;
 /// Runs of a kind whose amounts are kept.
 const KEPT: usize = 60;
 /// Runs of a kind whose sizes are kept.
@@ -139,7 +142,10 @@ impl Kind {
     /// What the experts say of a job of this kind.
     pub(super) fn words(&self, common: &Common, row: &Row) -> Words {
         let mut words = [None; EXPERTS];
-        let mut say = |expert: Expert, word| words[expert as usize] = word;
+        let mut say = |expert: Expert, word: Option<f64>| {
+            let word = word.filter(|word| word.is_finite());
+            words[expert as usize] = word.map(|word| word.clamp(LOG_MIN, LOG_MAX));
+        };
         say(Expert::Typical, self.newest(25, 0.5));
         say(Expert::Recent, self.newest(3, 0.5));
         say(Expert::High, self.newest(KEPT, 0.9));
@@ -195,7 +201,11 @@ impl Kind {
 
     /// What this kind would take of a job of another kind.
     pub(super) fn cost(&self, row: &Row) -> Option<f64> {
-        self.costs.predict(row, 1.0).filter(|_| row.is_sized)
+        let cost = self
+            .costs
+            .predict(row, 1.0)
+            .filter(|cost| row.is_sized && cost.is_finite());
+        cost.map(|cost| cost.clamp(LOG_MIN, LOG_MAX))
     }
 
     /// Learns what a run took, as a logarithm.

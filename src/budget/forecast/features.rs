@@ -21,6 +21,9 @@ pub(super) const LOGS: usize = BASE + STATES_MAX;
 /// from the first, everybody waits from the second.
 const KNOTS: [f64; 2] = [0.5, 1.0];
 
+/// Larger numbers are taken for this one, so that sums of squares stay finite.
+const VALUE_MAX: f64 = 1e15;
+
 /// Beginnings of names that tell the machine's state.
 const STATE_NAMES: [&str; 9] = [
     "available",
@@ -77,13 +80,14 @@ impl Columns {
         let known = features
             .iter()
             .filter(|(_, value)| value.is_finite() && **value >= 0.0);
+        let known = known.map(|(name, value)| (name, value.min(VALUE_MAX)));
         for (name, value) in known.filter(|(name, _)| *name != "cpus") {
             if STATE_NAMES.iter().any(|start| name.starts_with(start)) {
                 if let Some(at) = column(&mut self.states, name, STATES_MAX) {
                     row.logs[BASE + at] = value.ln_1p();
                 }
             } else if let Some(at) = column(&mut self.sizes, name, SIZES_MAX) {
-                row.costs[1 + at] = *value;
+                row.costs[1 + at] = value;
                 row.logs[1 + at] = value.ln_1p();
                 row.is_sized = true;
             }
@@ -108,7 +112,7 @@ fn tasks_per_processor(features: &Features) -> f64 {
             .filter(|value| value.is_finite())
     };
     let load = known("load1").or_else(|| known("load")).unwrap_or(0.0);
-    load.max(0.0) / known("cpus").unwrap_or(1.0).max(1.0)
+    load.clamp(0.0, VALUE_MAX) / known("cpus").unwrap_or(1.0).max(1.0)
 }
 
 /// The column of a name; `None` where no more fits.
