@@ -15,7 +15,8 @@
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`audit`]: the log; [`export`]: reports in other formats; [`budget`]: how long work may take |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore; [`budget`]: how long work may take |
+//! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example
@@ -62,5 +63,6 @@ pub mod budget;
 pub mod export;
 pub mod guard;
 pub mod integrity;
+pub mod rollback;
 
 pub mod cli;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, budget, guard, sign, tool, verify};
+use super::{audit, budget, guard, rollback, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -56,6 +56,7 @@ impl Cli {
                 read.extend(guard.rules.iter().chain(&guard.baseline));
                 read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
             }
+            Command::Rollback(rollback) => read.extend(&rollback.key().key_file),
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
             Command::Budget(_) => {}
@@ -87,6 +88,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Find secrets, suspicious files, unauthorized operations and configuration violations
     Guard(guard::GuardArgs),
+    /// Take snapshots of trees, put them back all or nothing, and undo that
+    Rollback(rollback::RollbackArgs),
     /// Say how long work may take, from what such work took before
     Budget(budget::BudgetArgs),
     /// Verify, show and export the audit log
@@ -221,6 +224,8 @@ pub enum Format {
     Text,
     /// The report as one JSON document
     Json,
+    /// A page, where the command has one
+    Markdown,
 }
 
 /// When to colour.
@@ -264,6 +269,11 @@ impl Global {
         output
             .into_iter()
             .chain(reports.map(|wanted| wanted.file.as_path()))
+    }
+
+    /// Whether stdout is to carry a page.
+    pub fn wants_markdown(&self) -> bool {
+        self.format == Some(Format::Markdown)
     }
 
     /// Whether `--output` means stdout.

@@ -256,7 +256,7 @@ impl BudgetArgs {
         let resources = resources.collect();
         Report::new("budget", headline, advice.findings)
             .with_body(&advice.body)
-            .with_lines(lines)
+            .with_text(lines.join("\n"))
             .with_resources(resources)
     }
 

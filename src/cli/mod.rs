@@ -17,6 +17,7 @@ mod keys;
 mod record;
 pub mod reference;
 mod render;
+pub mod rollback;
 pub mod rules;
 pub mod sign;
 mod spine;

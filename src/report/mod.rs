@@ -118,8 +118,8 @@ pub struct Report {
     pub fingerprints_last: bool,
     /// What was decided beside the findings, for the audit log.
     pub decisions: Vec<Decision>,
-    /// What people read besides, line by line above the headline; may be empty.
-    pub lines: Vec<String>,
+    /// More lines for people, before the headline; mostly empty.
+    pub text: String,
 }
 
 impl Report {
@@ -137,7 +137,7 @@ impl Report {
             explanations: BTreeMap::new(),
             fingerprints_last: false,
             decisions: Vec::new(),
-            lines: Vec::new(),
+            text: String::new(),
         }
     }
 
@@ -168,9 +168,9 @@ impl Report {
         self
     }
 
-    /// Adds what people read besides.
-    pub fn with_lines(mut self, lines: Vec<String>) -> Self {
-        self.lines = lines;
+    /// Adds lines for people.
+    pub fn with_text(mut self, text: String) -> Self {
+        self.text = text;
         self
     }
 
