@@ -1,5 +1,7 @@
 //! From runs, weight and machine to a recommendation. Pure: the machine comes as a sample.
 
+use std::collections::BTreeSet;
+
 use super::confidence::coverage_interval;
 use super::forecast::{Amount, Features, Forecast, Forecaster};
 use super::past::{Past, Run};
@@ -17,6 +19,9 @@ mod suggest;
 const RUNS: (usize, usize) = (250, 150);
 /// The same of other amounts than time, which differ less from run to run.
 const AMOUNT_RUNS: (usize, usize) = (80, 40);
+
+/// Kinds that are listed.
+const KINDS_MAX: usize = 100;
 
 /// What a recommendation is made from.
 #[derive(Clone, Copy)]
@@ -78,6 +83,7 @@ pub fn advise(question: &Question<'_>) -> Advice {
         utilization,
         suggestions,
         confidence: desk.confidence(),
+        kinds: desk.kinds(),
         experts: experts(&forecast),
         backtest: None,
         recorded: None,
@@ -215,6 +221,26 @@ impl<'a> Desk<'a> {
             runs: forecast.runs,
             expert: forecast.expert.to_owned(),
         })
+    }
+
+    /// The budgets of all kinds that the forecaster knows.
+    fn kinds(&mut self) -> Vec<KindBudget> {
+        let ceiling = self.question.policy.adaptive_budget.max_budget_seconds;
+        let features = self.features(self.workload());
+        let Some(forecaster) = &mut self.forecaster else {
+            return Vec::new();
+        };
+        let kinds: BTreeSet<&str> = self.runs.iter().map(|run| run.kind.as_str()).collect();
+        let budgets = kinds.into_iter().take(KINDS_MAX).map(|kind| {
+            let forecast = forecaster.predict(kind, &features);
+            KindBudget {
+                kind: kind.to_owned(),
+                runs: forecast.runs,
+                expected_seconds: milliseconds(forecast.expected),
+                budget_seconds: milliseconds(forecast.budget.min(ceiling)),
+            }
+        });
+        budgets.collect()
     }
 
     /// What was achieved: by the budgets that runs were given, if any was.

@@ -90,6 +90,15 @@ pub fn past(directory: &Path, window: Window) -> Result<Past, HistoryError> {
 }
 
 impl Past {
+    /// The kind of all runs, if it is but one.
+    pub fn only_kind(&self) -> Option<&str> {
+        let first = self.runs.first()?.kind.as_str();
+        self.runs
+            .iter()
+            .all(|run| run.kind == first)
+            .then_some(first)
+    }
+
     /// The numbers of a job that is to be forecast now.
     pub fn job(&self, workload: Option<&Workload>, sample: &Sample) -> Features {
         let share = |pressure: Option<crate::system::Pressure>| {

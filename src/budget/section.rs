@@ -26,6 +26,9 @@ pub struct BudgetBody {
     pub suggestions: Vec<Suggestion>,
     /// How far the budget can be trusted.
     pub confidence: Confidence,
+    /// What the same work would be given as each kind that the history knows, sorted by kind; may be
+    /// empty.
+    pub kinds: Vec<KindBudget>,
     /// What each expert says, in a fixed order; empty without runs of this kind.
     pub experts: Vec<ExpertSection>,
     /// What budgets would have been worth, where that was asked for.
@@ -102,6 +105,19 @@ pub struct AmountBudget {
     pub runs: u64,
     /// See `processing_seconds`.
     pub expert: String,
+}
+
+/// The budget of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct KindBudget {
+    /// The kind.
+    pub kind: String,
+    /// Its runs that the forecast is made from.
+    pub runs: u64,
+    /// Half of such jobs take less, seconds.
+    pub expected_seconds: f64,
+    /// The recommended budget, seconds: never above the policy's maximum.
+    pub budget_seconds: f64,
 }
 
 /// What the targets weigh.

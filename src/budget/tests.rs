@@ -352,6 +352,31 @@ fn suggests_a_formula_that_agrees_and_more_runs_where_there_are_few() {
 }
 
 #[test]
+fn every_kind_of_the_history_gets_its_budget() {
+    let mut all = runs("pack", 100);
+    all.extend(runs("scan", 100).into_iter().map(|mut run| {
+        if let Some(Amount::Measured(seconds)) = &mut run.seconds {
+            *seconds *= 3.0;
+        }
+        run
+    }));
+    let (past, tree) = (past(all), tree(100));
+    assert_eq!(
+        (past.only_kind(), super::Past::default().only_kind()),
+        (None, None)
+    );
+    let advice = ask(&Policy::default(), &past, Some(&tree), &machine());
+    let kinds = &advice.body.kinds;
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.kind.as_str()).collect();
+    assert_eq!(names, ["pack", "scan"]);
+    assert_eq!(kinds[0].budget_seconds, advice.body.budget_seconds);
+    assert!(
+        kinds[1].budget_seconds > 2.0 * kinds[0].budget_seconds,
+        "{kinds:?}"
+    );
+}
+
+#[test]
 fn budgets_that_runs_were_given_count_as_achieved() {
     let mut all = runs("pack", 40);
     for (at, run) in all.iter_mut().enumerate() {

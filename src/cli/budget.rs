@@ -23,7 +23,7 @@ use crate::inventory::{Progress, TakeError};
 use crate::report::{Report, Resource};
 use crate::system::{self, Sample};
 
-/// The kind of work where nobody says.
+/// The kind of work where neither a flag nor the history says.
 const KIND: &str = "job";
 /// Bytes of a line of `--serve`; the rest of a longer one is passed over.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -43,9 +43,10 @@ pub struct BudgetArgs {
     /// Weigh this tree; may be repeated [default: the policy's `pipeline.targets` that are there]
     #[arg(long, value_name = "DIR")]
     pub target: Vec<PathBuf>,
-    /// Forecast work of this kind: a record's kind or stage
-    #[arg(long, value_name = "KIND", default_value = KIND, value_parser = parse_kind)]
-    pub kind: String,
+    /// Forecast work of this kind: a record's kind or stage [default: the only one of the history, or
+    /// `job`]
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    pub kind: Option<String>,
     /// The share of jobs that should keep within [default: the policy's `adaptive_budget.coverage`]
     #[arg(long, value_name = "SHARE", value_parser = parse_coverage)]
     pub coverage: Option<f64>,
@@ -126,11 +127,12 @@ impl BudgetArgs {
         };
         let past = budget::past(&directory, window).map_err(unread)?;
         let sample = system::sample();
+        let kind = self.kind.as_deref().or(past.only_kind()).unwrap_or(KIND);
         let shown: Vec<String> = targets.iter().map(|target| naming::shown(target)).collect();
         let place = targets.first().map_or(Path::new("."), PathBuf::as_path);
         let mut advice = budget::advise(&Question {
             policy: &context.policy.policy,
-            kind: &self.kind,
+            kind,
             coverage: self.coverage(context),
             past: &past,
             weighed: weighed.as_ref(),
@@ -215,8 +217,8 @@ impl BudgetArgs {
             record_version: RECORD_VERSION.to_owned(),
             run_id: context.run_id.clone(),
             key: key(context),
-            kind: Some(self.kind.clone()),
-            stage: self.kind.clone(),
+            kind: Some(advice.body.summary.kind.clone()),
+            stage: advice.body.summary.kind.clone(),
             size_class: history::size_class(workload.as_ref()),
             host_class: history::host_class(os, architecture, &host),
             gate_verdict: None,

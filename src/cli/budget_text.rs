@@ -54,6 +54,15 @@ pub(super) fn lines(body: &BudgetBody) -> Vec<String> {
     });
     lines.push(machine(body));
     lines.push(confidence(body));
+    for kind in body.kinds.iter().filter(|_| body.kinds.len() > 1) {
+        lines.push(format!(
+            "kind        `{}`: {} s, expected {} s (from {})",
+            kind.kind,
+            kind.budget_seconds,
+            kind.expected_seconds,
+            units::count(kind.runs, "run")
+        ));
+    }
     for suggestion in &body.suggestions {
         lines.push(format!(
             "suggestion  {}: {}",

@@ -34,7 +34,7 @@ const KILL_FACTOR: f64 = 2.0;
 /// A miss rate is a quantile of so many runs' errors only when there are many times its inverse;
 /// until then it is taken smaller.
 const RATE_RUNS: f64 = 1.5;
-/// The largest miss rate that any tilt leads to.
+/// The largest miss rate that any tilt leads to, unless more was asked for.
 const MISS_MAX: f64 = 0.4;
 /// Experts are compared where errors are plenty, also if the coverage asked is higher.
 const LOSS_COVERAGE_MAX: f64 = 0.9;
@@ -208,11 +208,6 @@ impl Forecaster {
         self.sample(kind, judged.chosen).share_above(margin)
     }
 
-    /// Runs of all kinds so far.
-    pub fn runs(&self) -> u64 {
-        self.runs
-    }
-
     /// How a run tilts the miss rates: up by a miss, down by a hit, at rest where misses come as
     /// often as asked.
     fn tilt_by(&self, is_killed: bool, is_missed: bool) -> f64 {
@@ -228,7 +223,7 @@ impl Forecaster {
     fn rate(&self, kind: &Kind) -> f64 {
         let tilt = (kind.tilt + self.tilt).max(TILT_MIN);
         let known = self.runs as f64 / (self.runs as f64 + RATE_RUNS / self.miss);
-        (self.miss * (-tilt).exp()).min(MISS_MAX) * known
+        (self.miss * (-tilt).exp()).min(MISS_MAX.max(self.miss)) * known
     }
 
     fn sample<'a>(&'a self, kind: &'a Kind, expert: usize) -> Sample<'a> {

@@ -10,7 +10,7 @@ use super::features::{COSTS, LOGS, Row};
 /// How much an older run counts beside the next younger one.
 const DECAY: f64 = 0.99;
 /// Rounds of coordinate descent per run; it continues where the last run left it.
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 8;
 /// Penalty of the ridge, in runs.
 const RIDGE: f64 = 0.5;
 
