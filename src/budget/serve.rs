@@ -172,7 +172,11 @@ fn numbers(kind: &str, features: &Map<String, Value>) -> Result<Features, String
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise"
+)]
 mod tests {
     use super::*;
 

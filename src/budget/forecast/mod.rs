@@ -249,8 +249,8 @@ impl Forecaster {
             chosen: 0,
             budget: 0.0,
         };
-        for at in 0..EXPERTS {
-            let Some(centre) = centres[at] else { continue };
+        for (at, centre) in centres.iter().enumerate() {
+            let Some(centre) = centre else { continue };
             let margin = self.sample(kind, at).margin(rate).unwrap_or(MARGIN_UNKNOWN);
             let young = YOUNG / (1.0 + kind.errors[at].len() as f64);
             judged.budgets[at] = Some(centre + margin.max(MARGIN_MIN) + young);
