@@ -27,8 +27,8 @@ const TILT: f64 = 0.1;
 const TILT_MIN: f64 = -1.5;
 const TILT_MAX: f64 = 4.0;
 /// A killed job tilts by so many misses more: the rarer they shall be, the longer it takes until
-/// the next one tells, so more. Between one and three.
-const KILL_TILT: f64 = 0.03;
+/// the next one tells, so more. Between one and five.
+const KILL_TILT: f64 = 0.05;
 /// How much longer than until its kill a killed job is taken to have run: the least there is.
 const KILL_FACTOR: f64 = 2.0;
 /// A miss rate is a quantile of so many runs' errors only when there are many times its inverse;
@@ -212,7 +212,7 @@ impl Forecaster {
     /// often as asked.
     fn tilt_by(&self, is_killed: bool, is_missed: bool) -> f64 {
         let steps = match (is_killed, is_missed) {
-            (true, _) => 1.0 + (KILL_TILT / self.miss).clamp(1.0, 3.0),
+            (true, _) => 1.0 + (KILL_TILT / self.miss).clamp(1.0, 5.0),
             (false, true) => 1.0,
             (false, false) => -self.miss / (1.0 - self.miss),
         };
