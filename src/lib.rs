@@ -14,8 +14,8 @@
 //! | floor | modules, in reading order |
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
-//! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`] |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore |
+//! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore; [`budget`]: how long work may take |
 //! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
@@ -50,6 +50,7 @@
 
 pub mod base;
 
+pub mod history;
 pub mod inventory;
 pub mod policy;
 pub mod process;
@@ -58,6 +59,7 @@ pub mod seal;
 pub mod system;
 
 pub mod audit;
+pub mod budget;
 pub mod export;
 pub mod guard;
 pub mod integrity;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, guard, rollback, sign, tool, verify};
+use super::{audit, budget, guard, rollback, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -59,6 +59,7 @@ impl Cli {
             Command::Rollback(rollback) => read.extend(&rollback.key().key_file),
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
+            Command::Budget(_) => {}
         }
         let output = place(output);
         output.is_some() && read.into_iter().any(|read| place(read) == output)
@@ -89,6 +90,8 @@ pub enum Command {
     Guard(guard::GuardArgs),
     /// Take snapshots of trees, put them back all or nothing, and undo that
     Rollback(rollback::RollbackArgs),
+    /// Say how long work may take, from what such work took before
+    Budget(budget::BudgetArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages

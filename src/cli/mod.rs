@@ -4,6 +4,8 @@
 
 pub mod args;
 pub mod audit;
+pub mod budget;
+mod budget_text;
 mod deliver;
 pub mod env;
 pub mod exit;
@@ -68,8 +70,8 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         None => (String::new(), matches),
     };
     let action = matches.subcommand_name();
-    let reports =
-        verb == "verify" || verb == "guard" || (verb == "audit" && action == Some("verify"));
+    let reports = ["budget", "guard", "verify"].contains(&verb.as_str())
+        || (verb == "audit" && action == Some("verify"));
     let mut global = Global::from_arg_matches(&matches).unwrap_or_default();
     // The parser stops at what it does not know, so what stands behind that is looked for here.
     global.json |= arguments.iter().any(|word| word == "--json")

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
-use crate::{audit, integrity, policy, rollback};
+use crate::{audit, budget, integrity, policy, rollback};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,6 +31,8 @@ pub enum Schema {
     ReportRollback,
     /// The report of `agp audit verify`
     ReportAudit,
+    /// The report of `agp budget`
+    ReportBudget,
 }
 
 impl Schema {
@@ -46,6 +48,7 @@ impl Schema {
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportRollback => envelope::<RollbackBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
+            Self::ReportBudget => envelope::<budget::BudgetBody>(),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Context<'a> {
     pub policy: &'a Loaded,
     /// Where state is kept; may not exist.
     pub state_dir: PathBuf,
+    /// The run's number, as its report and its audit records have it.
+    pub run_id: String,
     /// When the command began.
     pub started_at: Timestamp,
     /// Where the audit log stands after *begun*; `None` where none is kept.
@@ -209,6 +211,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
         },
         Command::Rollback(rollback) => rollback.conduct(),
         Command::Audit(audit) => audit.conduct(),
+        Command::Budget(budget) => budget.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
     if let Err(failure) = deliver::check(global) {
@@ -271,6 +274,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         global: &cli.global,
         policy,
         state_dir: state_dir.clone(),
+        run_id: run.id.clone(),
         started_at: run.started_at,
         audit_head,
         progress: &progress,
@@ -283,6 +287,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         Command::Guard(arguments) => arguments.run(&context),
         Command::Rollback(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
+        Command::Budget(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
     };
@@ -313,7 +318,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Guard(arguments) => &arguments.key,
         Command::Rollback(arguments) => arguments.key(),
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
-        Command::Tool(_) => &NONE,
+        Command::Budget(_) | Command::Tool(_) => &NONE,
     }
 }
 

@@ -167,6 +167,13 @@ codes! {
     SCAN_PARTIAL = "scan.partial", High, Verdict::Pass,
         "Part of a file could not be looked into: it is encrypted, damaged or packed too deep",
         "look at it by other means, or leave it out with `policy_guard.exclude`";
+    BUDGET_CEILING = "budget.ceiling", Medium, Verdict::Pass,
+        "The policy's maximum keeps a budget below what past runs ask for",
+        "split the work as suggested, or raise `adaptive_budget.max_budget_seconds`";
+    BUDGET_SHORT = "budget.short", Medium, Verdict::Pass,
+        "A resource is nearly used up, or less is left than the work asks for", "";
+    BUDGET_INCOMPLETE = "budget.incomplete", Medium, Verdict::Pass,
+        "A budget is made without something that could not be read", "";
     AUDIT_UNFINISHED = "audit.unfinished", High, Verdict::Error,
         "The command ran, and its end could not be recorded as the strict policy asks",
         "make room for the audit log, then run it again";

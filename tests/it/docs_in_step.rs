@@ -161,7 +161,7 @@ fn rules_are_listed_for_people_and_programs() {
 }
 
 /// Runs that end in each of the three words: schema, words of the command, exit code.
-const RUNS: [(Schema, &[&str], i32); 15] = [
+const RUNS: [(Schema, &[&str], i32); 18] = [
     (Schema::ReportSign, &["sign", "--input-dir", "tree"], 0),
     (Schema::ReportSign, &["sign", "--input-dir", "nowhere"], 2),
     (
@@ -205,6 +205,17 @@ const RUNS: [(Schema, &[&str], i32); 15] = [
         0,
     ),
     (Schema::ReportGuard, &["guard", "--target", "nowhere"], 2),
+    (
+        Schema::ReportBudget,
+        &["budget", "--target", "tree", "--explain", "--backtest"],
+        0,
+    ),
+    (
+        Schema::ReportBudget,
+        &["budget", "--target", "tree", "--record", "3.5"],
+        0,
+    ),
+    (Schema::ReportBudget, &["budget", "--target", "nowhere"], 2),
     (Schema::ReportAudit, &["audit", "verify"], 0),
     (
         Schema::ReportAudit,
@@ -409,6 +420,30 @@ fn the_pages_of_the_formats_name_every_field() {
         assert!(
             unnamed.is_empty(),
             "docs/formats/audit-log.md does not name {unnamed:?}"
+        );
+    }
+}
+
+#[test]
+fn the_page_of_the_history_names_every_field_and_its_example_is_read() {
+    let page = read("docs/formats/history.md");
+    let example = page.split("```json\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(agp::history::file_name("game"));
+    std::fs::write(&path, example).unwrap();
+    let past = agp::history::read(folder.path(), "game").unwrap();
+    assert_eq!(past.notes, []);
+    assert_eq!(past.lines.len(), 2, "a record and an acceptance");
+    for line in &past.lines {
+        // What is written again is what stands there: the example leaves no field out.
+        assert_eq!(serde_json::to_string(&line.entry).unwrap(), line.text);
+        let mut unnamed = fields(&serde_json::from_str(&line.text).unwrap(), &["types"]);
+        let tables = page.replace(example, "");
+        unnamed.retain(|field| !words(&tables).contains(&field.as_str()));
+        assert!(
+            unnamed.is_empty(),
+            "docs/formats/history.md does not name {unnamed:?}"
         );
     }
 }

@@ -9,6 +9,7 @@
 #![expect(unreachable_pub, reason = "nothing leaves a test binary")]
 
 mod audit;
+mod budget;
 mod docs_in_step;
 mod faults_files;
 mod faults_manifest;
