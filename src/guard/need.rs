@@ -145,7 +145,7 @@ mod tests {
                 b'-',
                 b'g',
             ),
-            (r"(?i)key[ =]+(?:[0-9]{20}|[a-f]{10,30})", 10, b'f', b'g'),
+            (r"(?i)key[ =]+(?:[0-9]{20}|[a-f]{10,30})", 14, b'f', b'g'),
         ] {
             let need = need(pattern).unwrap();
             assert_eq!(need.least, least, "{pattern}");
