@@ -292,7 +292,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file below a folder of the repository, relative to it.
+/// What cargo runs before it compiles the crate is a program of its own.
+const BUILD_SCRIPT: &str = "build.rs";
+
+/// Every Rust file of the crate below a folder of the repository, relative to it.
 fn sources(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
@@ -304,7 +307,9 @@ fn sources(folder: &str) -> Vec<PathBuf> {
             let path = folder.join(entry.file_name());
             if entry.file_type().unwrap().is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && entry.file_name() != BUILD_SCRIPT
+            {
                 found.push(path);
             }
         }
