@@ -188,8 +188,8 @@ impl GuardArgs {
     fn check_flags(&self, context: &Context<'_>) -> Result<(), Failure> {
         let global = context.global;
         let leaves_the_terminal = global.wants_json()
+            || global.wants_report()
             || global.output.is_some()
-            || !global.report.is_empty()
             || env::step_summary().is_some();
         if self.show_secrets && (leaves_the_terminal || !context.printer.is_on_terminal()) {
             let text = "`--show-secrets` shows what was found on a terminal and nowhere else";

@@ -189,14 +189,11 @@ pub struct OneArgs {
 
 /// Flags of `agp rollback show`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: agp rollback show rollback_playbook.json --markdown")]
+#[command(after_help = "Example: agp rollback show rollback_playbook.json --format markdown")]
 pub struct ShowArgs {
     /// A playbook's file; or a snapshot's name or its beginning, a label, `last` or `last-good`
     #[arg(value_name = "SNAPSHOT|PLAYBOOK")]
-    pub what: String,
-    /// Print a playbook as a page for a person on call (the same as `--format markdown`)
-    #[arg(long)]
-    pub markdown: bool,
+    pub what: PathBuf,
     /// Where the secret comes from.
     #[command(flatten)]
     pub key: KeyArgs,
@@ -225,7 +222,7 @@ pub struct ExecuteArgs {
 pub struct DrillArgs {
     /// A playbook's file; or a snapshot's name or its beginning, a label, `last` or `last-good`
     #[arg(value_name = "SNAPSHOT|PLAYBOOK", default_value = "last")]
-    pub what: String,
+    pub what: PathBuf,
     /// Where the secret comes from.
     #[command(flatten)]
     pub key: KeyArgs,
@@ -304,6 +301,17 @@ impl RollbackArgs {
         )
     }
 
+    /// The files that it reads.
+    pub fn reads(&self) -> impl Iterator<Item = &PathBuf> {
+        let playbook = match &self.action {
+            Some(Action::Show(arguments)) => Some(&arguments.what),
+            Some(Action::Drill(arguments)) => Some(&arguments.what),
+            Some(Action::Execute(arguments)) => Some(&arguments.playbook),
+            _ => None,
+        };
+        self.key().key_file.iter().chain(playbook)
+    }
+
     /// The key flags.
     pub fn key(&self) -> &KeyArgs {
         match &self.action {
@@ -361,7 +369,7 @@ impl RollbackArgs {
         match &self.action {
             None => playbook::prepare((&self.target_dirs, &self.take), context),
             Some(Action::Run(arguments)) => govern::run(arguments, context).map(Done::Report),
-            Some(Action::Show(arguments)) => playbook::show(arguments, context),
+            Some(Action::Show(arguments)) => playbook::show(arguments, context).map(Done::Report),
             Some(Action::Drill(arguments)) => playbook::drill(arguments, context).map(Done::Report),
             Some(Action::Execute(arguments)) => {
                 playbook::execute(arguments, context).map(Done::Report)

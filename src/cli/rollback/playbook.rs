@@ -70,11 +70,6 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Output, error))
 }
 
-/// Whether a word names a playbook's file rather than a snapshot.
-fn is_playbook(what: &str) -> bool {
-    Path::new(what).is_file()
-}
-
 /// A playbook that can be trusted as far as a key can tell, and what to say of it.
 fn read(path: &Path, place: Place<'_>) -> Result<(Playbook, Vec<Finding>), Failure> {
     let (playbook, trust) = Playbook::read(path, place).map_err(|error| match error {
@@ -96,19 +91,16 @@ fn read(path: &Path, place: Place<'_>) -> Result<(Playbook, Vec<Finding>), Failu
 }
 
 /// Shows a playbook or a snapshot.
-pub(super) fn show(arguments: &ShowArgs, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn show(arguments: &ShowArgs, context: &Context<'_>) -> Result<Report, Failure> {
     let place = act::place(context)?;
-    if !is_playbook(&arguments.what) {
-        let listed = rollback::show(place, &arguments.what).map_err(failure)?;
-        return Ok(Done::Report(act::show_report(&listed)));
+    // What names no file names a snapshot.
+    if !arguments.what.is_file() {
+        let wanted = arguments.what.to_string_lossy();
+        let listed = rollback::show(place, &wanted).map_err(failure)?;
+        return Ok(act::show_report(&listed));
     }
-    let (playbook, findings) = read(Path::new(&arguments.what), place)?;
-    if arguments.markdown || context.global.wants_markdown() {
-        let page = rollback::markdown(&playbook);
-        return Ok(Done::Data(Box::new(move |out| {
-            out.write_all(page.as_bytes())
-        })));
-    }
+    let (playbook, findings) = read(&arguments.what, place)?;
+    let page = rollback::markdown(&playbook);
     let mut body = act::body("show", "shown");
     body.summary.snapshot = Some(playbook.id.clone());
     let steps: Vec<String> = playbook
@@ -117,20 +109,19 @@ pub(super) fn show(arguments: &ShowArgs, context: &Context<'_>) -> Result<Done, 
         .map(|step| format!("  {}: {}", step.id, step.title))
         .collect();
     body.playbook = Some(playbook);
-    let headline = format!("playbook `{}`", arguments.what);
-    Ok(Done::Report(
-        report(headline, findings, &body).with_text(steps.join("\n")),
-    ))
+    let headline = format!("playbook `{}`", rollback::shown(&arguments.what));
+    let report = report(headline, findings, &body);
+    Ok(report.with_text(steps.join("\n")).with_page(page))
 }
 
 /// Rehearses a snapshot, or a playbook and writes into it what that found.
 pub(super) fn drill(arguments: &DrillArgs, context: &Context<'_>) -> Result<Report, Failure> {
     let place = act::place(context)?;
-    if !is_playbook(&arguments.what) {
-        let drilled = rollback::drill(place, &arguments.what).map_err(failure)?;
+    let path = &arguments.what;
+    if !path.is_file() {
+        let drilled = rollback::drill(place, &path.to_string_lossy()).map_err(failure)?;
         return Ok(act::drill_report(drilled));
     }
-    let path = Path::new(&arguments.what);
     let (mut playbook, findings) = read(path, place)?;
     let mut drilled =
         rollback::rehearse(place, &mut playbook, context.started_at).map_err(failure)?;
