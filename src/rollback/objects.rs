@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use zstd::bulk::Compressor;
@@ -79,12 +80,32 @@ impl Objects {
 
     /// Learns which objects there are; `trusted` limits that to some of them.
     pub(super) fn learn(&self, trusted: Option<&HashSet<Digest>>) -> Result<(), FileError> {
-        let listed = self.list()?;
-        let digests = listed.into_iter().filter_map(|listed| listed.digest);
+        let folders = (0..=u8::MAX).into_par_iter();
+        let found: io::Result<Vec<Vec<Digest>>> =
+            folders.map(|first| self.digests_in(first)).collect();
+        let found = found.map_err(FileError::at("list", &self.path))?;
+        let digests = found.into_iter().flatten();
         let mut known = lock(&self.known);
         known.clear();
         known.extend(digests.filter(|digest| trusted.is_none_or(|all| all.contains(digest))));
         Ok(())
+    }
+
+    /// Digests of the objects in one of the folders, which has the first byte for its name.
+    fn digests_in(&self, first: u8) -> io::Result<Vec<Digest>> {
+        let folder = hex::encode([first]);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match rustix::fs::openat(&self.directory, &*folder, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let mut digests = Vec::new();
+        for entry in rustix::fs::Dir::new(opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().unwrap_or_default();
+            digests.extend(digest_of_name(&folder, name));
+        }
+        Ok(digests)
     }
 
     /// Every file below `objects/`, in no order.
@@ -245,8 +266,11 @@ impl Objects {
             }
             false => check(wanted, &mut &file, &mut write, buffer)?,
         }
-        // A hole at the end has no byte that would make the file so long.
-        out.set_len(offset).map_err(ReadError::Write)
+        match sparse {
+            // A hole at the end has no byte that would make the file so long.
+            true => out.set_len(offset).map_err(ReadError::Write),
+            false => Ok(()),
+        }
     }
 
     /// Reads an object and says whether it is what its name says.
@@ -376,17 +400,30 @@ fn share(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
 
 /// `ab/cdef…`, with an end.
 fn name(digest: &Digest, suffix: &str) -> String {
-    let hex = digest.to_string();
-    format!("{}/{}{suffix}", &hex[..2], &hex[2..])
+    let hex = digest.to_hex();
+    // Hex is ASCII.
+    let hex = str::from_utf8(&hex).unwrap_or_default();
+    [&hex[..2], "/", &hex[2..], suffix].concat()
 }
 
 /// The digest in the name of an object.
 fn digest_of(path: &Path) -> Option<Digest> {
     let file = path.file_name()?.to_str()?;
     let folder = path.parent()?.file_name()?.to_str()?;
+    digest_of_name(folder, file)
+}
+
+/// The digest in `ab` and `cdef…` together.
+fn digest_of_name(folder: &str, file: &str) -> Option<Digest> {
     let file = file.strip_suffix(COMPRESSED).unwrap_or(file);
-    (folder.len() == 2).then_some(())?;
-    Digest::parse(&format!("{folder}{file}")).ok()
+    let mut hex = [0; 64];
+    let (first, rest) = hex.split_at_mut(2);
+    if (folder.len(), file.len()) != (first.len(), rest.len()) {
+        return None;
+    }
+    first.copy_from_slice(folder.as_bytes());
+    rest.copy_from_slice(file.as_bytes());
+    Digest::parse(str::from_utf8(&hex).ok()?).ok()
 }
 
 /// Whether a sample promises that compression pays: at least a tenth.

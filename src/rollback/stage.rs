@@ -248,7 +248,9 @@ impl Builder<'_> {
     ) -> Result<(), RollbackError> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR);
+        // Nobody else can enter the directory. The mask may take some bits away again.
+        let bits = Mode::from_raw_mode((details.mode & 0o777) as _);
+        let file = rustix::fs::openat(directory, name, flags, bits);
         let file = File::from(file.map_err(at("create", self.shown(path)))?);
         let copied = self
             .request
@@ -323,10 +325,14 @@ fn is_what_is_wanted(
 /// Gives an open file or directory everything that a snapshot keeps of it.
 pub(super) fn set_all(file: BorrowedFd<'_>, details: &Details) -> io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
-    if (stat.st_uid, stat.st_gid) != (details.user, details.group) {
+    let has_owner = (stat.st_uid, stat.st_gid) == (details.user, details.group);
+    if !has_owner {
         rustix::fs::fchown(file, uid(details), gid(details))?;
     }
-    rustix::fs::fchmod(file, mode(details))?;
+    // A change of owner may have taken bits away.
+    if !has_owner || stat.st_mode & 0o7777 != details.mode {
+        rustix::fs::fchmod(file, mode(details))?;
+    }
     for (name, value) in &details.attributes {
         rustix::fs::fsetxattr(file, &**name, value, rustix::fs::XattrFlags::empty())?;
     }

@@ -4,7 +4,9 @@
     crash.py kill     [--agp PATH] [--on DIR] [--step N]     SIGKILL at every mutating system call (strace)
     crash.py power    [--agp PATH] [--on DIR]                a power cut after every acknowledged success (xfs_io shutdown)
     crash.py full     [--agp PATH]                           no space, no inodes (tmpfs), EIO from fsync (strace)
+    crash.py mount    [--agp PATH] [--step N]                a target that is a mount point, killed at every mutating system call
     crash.py flip     [--agp PATH]                           every byte of a small store flipped
+    crash.py refuse   [--agp PATH]                           every byte of a playbook flipped; wrong keys; misspelt snapshots
     crash.py faithful [--agp PATH] [--on DIR]                20,000 entries: every attribute after a restore
 
 A tree's state is taken by this script alone, so that agp is not its own judge. `--on` names a directory; with
@@ -24,7 +26,8 @@ import sys
 import tempfile
 
 MUTATING = ("openat mkdirat mkdir renameat2 renameat rename linkat link symlinkat mknodat unlinkat unlink rmdir write pwrite64 "
-            "fchmod fchmodat chmod fchown fchownat fsetxattr lsetxattr fremovexattr utimensat ftruncate fsync syncfs flock").split()
+            "fchmod fchmodat chmod fchown fchownat fsetxattr lsetxattr fremovexattr utimensat ftruncate fsync syncfs flock "
+            "ioctl copy_file_range").split()
 KEY = "hex:" + "0123456789abcdef" * 4
 
 
@@ -171,7 +174,7 @@ def kill(options):
     return any(sum(row[1:]) for row in counts.values()) or any(row[0] == 0 for row in counts.values())
 
 
-def one_kill(work, verb, at):
+def one_kill(work, verb, at, entry_by_entry=False):
     """(torn, lost, not recovered) after one kill; None where the command came to its end."""
     for name in ("a", "b"):
         small_tree(work.folder + "/" + name, name)
@@ -192,7 +195,9 @@ def one_kill(work, verb, at):
     if not killed(done):
         return None
     torn = lost = stuck = 0
-    if verb == "restore":
+    if entry_by_entry:
+        pass  # not before the next command has recovered it
+    elif verb == "restore":
         # Each target is wholly old or wholly new at any moment.
         torn += sum(now not in (before, after) for now, before, after in zip(work.state(), bad, old))
     else:
@@ -210,6 +215,43 @@ def one_kill(work, verb, at):
     if torn or lost or stuck:
         print("  %s at %s %d: torn %d, lost %d, stuck %d" % (verb, *at, torn, lost, stuck), flush=True)
     return bool(torn), bool(lost), bool(stuck)
+
+
+def mount(options):
+    """Nothing exchanges a mount point: its entries are exchanged one by one, and a kill between two is recovered from."""
+    kills = torn = lost = unrecovered = 0
+
+    @contextlib.contextmanager
+    def mounted():
+        with place(None) as (folder, _):
+            os.mkdir(folder + "/a")
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder + "/a"], check=True)
+            try:
+                yield Work(options.agp, folder)
+            finally:
+                subprocess.run(["umount", "-l", folder + "/a"], check=True)
+    with mounted() as work:
+        for name in ("a", "b"):
+            small_tree(work.folder + "/" + name, name)
+        work.run("rollback", "snapshot", "--target-dirs", "a", "b", "--label", "first")
+        old = work.state()
+        for name in ("a", "b"):
+            damage(work.folder + "/" + name)
+        told = json.loads(work.run("rollback", "restore", "first", "--yes", "--json").stdout)
+        ways = [target["atomicity"] for target in told["targets"]]
+        wrong = work.state() != old or ways != ["entry", "tree"]
+    for call in MUTATING:
+        number = 0
+        while True:
+            number += options.step
+            with mounted() as work:
+                outcome = one_kill(work, "restore", (call, number), entry_by_entry=True)
+            if outcome is None:
+                break
+            kills, torn, lost, unrecovered = (sum(pair) for pair in zip((kills, torn, lost, unrecovered), (1, *outcome)))
+    print("mount point as target: restored %s, %s; %d kills, %d torn, %d lost, %d not recovered"
+          % ("wrongly" if wrong else "rightly", " and ".join(ways), kills, torn, lost, unrecovered), flush=True)
+    return wrong or torn or lost or unrecovered or kills == 0
 
 
 def backdate(work):
@@ -325,7 +367,7 @@ def full(options):
                 subprocess.run(["umount", "-l", mount], check=True)
     print("full disk: %d sizes, %d refusals, %d wrong" % (rounds, refused, wrong), flush=True)
     eio_wrong = eio_rounds = 0
-    for call in ("fsync", "syncfs"):
+    for call in ("fsync", "syncfs", "write", "mkdirat", "renameat2", "linkat"):
         for verb in ("snapshot", "restore"):
             number = 0
             while True:
@@ -418,6 +460,65 @@ def flip(options):
     return wrong or unnamed or rounds == 0
 
 
+# ---- Refuse ----
+
+def refuse(options):
+    """What is no playbook of ours, and what is no snapshot, changes nothing and says why."""
+    wrong = rounds = same = 0
+    with place(None) as (folder, _):
+        work = Work(options.agp, folder)
+        for name in ("a", "b"):
+            small_tree(folder + "/" + name, name)
+        work.run("rollback", "--target-dirs", "a", "b", "--label", "before-import", "--output", "playbook.json")
+        old = work.state()
+        damage(folder + "/a")
+        bad = work.state()
+        with open(folder + "/playbook.json", "rb") as file:
+            text = file.read()
+        document = json.loads(text)
+
+        def refused(content, *words, key=KEY, code=(1, 2), say=b""):
+            nonlocal wrong, rounds
+            rounds += 1
+            put(folder + "/other.json", content)
+            work.env["POCKETMON_SIGN_SECRET"] = key
+            done = work.run("rollback", *words, code=None)
+            work.env["POCKETMON_SIGN_SECRET"] = KEY
+            right = done.returncode in code and work.state() == bad and say in done.stderr
+            wrong += not right
+            if not right:
+                print("  %s: exit %d: %s" % (words, done.returncode, done.stderr[-300:]), flush=True)
+        for at in range(len(text)):
+            flipped = text[:at] + bytes([text[at] ^ (1 << (at % 7))]) + text[at + 1:]
+            try:
+                equal = json.loads(flipped) == document
+            except ValueError:
+                equal = False
+            if equal:
+                # Space between words means nothing, and nothing is run for it.
+                same += 1
+                continue
+            refused(flipped, "execute", "other.json", "--approve")
+        execute = ("execute", "other.json", "--approve")
+        refused(b"", *execute)
+        refused(text[:-2], *execute)
+        refused(text * 2, *execute)
+        refused(text, *execute, key="hex:" + "fedcba9876543210" * 4)
+        refused(json.dumps(dict(document, signature=None)).encode(), *execute)
+        refused(json.dumps(dict(document, expires_at="2020-01-01T00:00:00Z")).encode(), *execute)
+        flips = rounds - 6
+        for wanted, meant in (("before-inport", b"before-import"), ("last-goood", b"last-good"), ("lastt", b"last"),
+                              (document["id"][:-1] + "x", document["id"].encode())):
+            refused(text, "restore", wanted, "--yes", code=(2,), say=b"did you mean `%s`?" % meant)
+        refused(text, "restore", "zzz", "--yes", code=(2,), say=b"no snapshot `zzz`")
+        put(folder + "/other.json", text)
+        work.run("rollback", "execute", "other.json", "--approve")
+        wrong += work.state() != old
+    print("refuse: %d bytes of a playbook flipped and %d other requests, %d wrong; %d bytes mean nothing; the playbook itself ran"
+          % (flips, rounds - flips, wrong, same), flush=True)
+    return wrong or flips == 0
+
+
 def rebuild(root, kept, name):
     put(root + "/one", b"damaged" if name == "a" else name.encode() * 40)
     put(root + "/two", b"text " * 1700)
@@ -493,7 +594,7 @@ def faithful(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["kill", "power", "full", "flip", "faithful"])
+    parser.add_argument("test", choices=["kill", "mount", "power", "full", "flip", "refuse", "faithful"])
     parser.add_argument("--agp", default="target/release/agp")
     parser.add_argument("--on", default=None)
     parser.add_argument("--step", type=int, default=1)
@@ -505,7 +606,7 @@ def main():
             options.mounted = folder
             failed = kill(options)
     else:
-        failed = {"kill": kill, "power": power, "full": full, "flip": flip, "faithful": faithful}[options.test](options)
+        failed = {"kill": kill, "mount": mount, "power": power, "full": full, "flip": flip, "refuse": refuse, "faithful": faithful}[options.test](options)
     sys.exit(1 if failed else 0)
 
 
