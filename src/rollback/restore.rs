@@ -405,7 +405,10 @@ fn absent(path: &Path) -> Result<Option<Item>, RollbackError> {
 
 fn item(job: &Job<'_>) -> Item {
     let place = (job.desired.path.as_path(), job.site.staged.as_path());
-    Item::new(&job.desired.name, place, 0, Way::Tree)
+    let within = job.live.filter(|_| place.1.starts_with(place.0));
+    let mut item = Item::new(&job.desired.name, place, 0, Way::Tree);
+    item.modified = within.map(|live| live.root.modified);
+    item
 }
 
 fn created(jobs: &[Job<'_>]) -> Vec<String> {
@@ -450,8 +453,8 @@ fn stage_all(
                 commit::entries((staged, &job.desired.path), &keep, Some(Whole))?
             }
         };
-        let place = (job.desired.path.as_path(), staged.as_path());
-        *item = Item::new(&job.desired.name, place, meta.ino(), way);
+        item.inode = meta.ino();
+        item.way = way;
         let changes = match job.live {
             Some(live) => plan::changes(&job.desired, live, &job.keep),
             None => Changes {

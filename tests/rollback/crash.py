@@ -10,7 +10,8 @@
     crash.py faithful [--agp PATH] [--on DIR]                20,000 entries: every attribute after a restore
 
 A tree's state is taken by this script alone, so that agp is not its own judge. `--on` names a directory; with
-`--on ext4` or `--on xfs` a file system of that kind is made in a file and mounted (needs root), otherwise /dev/shm is used.
+`--on ext4` or `--on xfs` a file system of that kind is made in a file and mounted (needs root), without it or with
+`--on tmpfs` /dev/shm is used.
 Ends with 0 if nothing was torn and nothing was lost.
 """
 import argparse
@@ -100,7 +101,7 @@ def damage(root):
 def place(on):
     """A directory on the asked-for file system, and its mount point (None where it is no mount of ours)."""
     if on not in ("ext4", "xfs"):
-        with tempfile.TemporaryDirectory(dir=on or "/dev/shm") as folder:
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if on in (None, "tmpfs") else on) as folder:
             yield folder, None
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
