@@ -273,16 +273,25 @@ impl Objects {
         }
     }
 
-    /// Reads an object and says whether it is what its name says.
-    pub(super) fn verify(&self, wanted: &Wanted, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
+    /// Reads an object, hands each chunk on, and says whether it is what its name says.
+    pub(super) fn read(
+        &self,
+        wanted: &Wanted,
+        each: &mut dyn FnMut(&[u8]),
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
         let (file, is_compressed) = self.find(&wanted.digest)?;
+        let each = |chunk: &[u8]| {
+            each(chunk);
+            Ok(())
+        };
         match is_compressed {
             true => {
                 let mut decoder =
                     zstd::stream::read::Decoder::new(file).map_err(ReadError::Read)?;
-                check(wanted, &mut decoder, |_| Ok(()), buffer)
+                check(wanted, &mut decoder, each, buffer)
             }
-            false => check(wanted, &mut &file, |_| Ok(()), buffer),
+            false => check(wanted, &mut &file, each, buffer),
         }
     }
 

@@ -7,9 +7,8 @@ use super::act::{self, failure, report};
 use super::{RunArgs, body::RollbackBody};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::keys;
-use crate::cli::spine::Context;
+use crate::cli::spine::{self, Context};
 use crate::inventory::Globs;
-use crate::policy::FailurePattern;
 use crate::process::{self, Governed, Identity};
 use crate::report::Report;
 use crate::rollback::{
@@ -33,9 +32,10 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
             ..save
         },
         allow_change: &allow_change,
-        corruption: policy
-            .critical_failure_patterns
-            .contains(&FailurePattern::DataCorruption),
+        patterns: &policy.critical_failure_patterns,
+        confirmations: policy.confirmations,
+        limit: Duration::try_from_secs_f64(policy.rollback_timeout_seconds)
+            .unwrap_or(Duration::MAX),
         automatic: policy.auto_rollback_on_failure,
         restore: RestoreRequest {
             snapshot: None,
@@ -67,11 +67,11 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
     };
     let checks = arguments.check.len();
     rollback::run(place, (&request, checks), &mut runner)
-        .map(told)
         .map_err(failure)
+        .and_then(told)
 }
 
-fn told(outcome: RunOutcome) -> Report {
+fn told(outcome: RunOutcome) -> Result<Report, Failure> {
     let (status, text) = match outcome.state {
         RunState::Committed => ("committed", "the command succeeded"),
         RunState::RolledBack => (
@@ -84,11 +84,21 @@ fn told(outcome: RunOutcome) -> Report {
         ),
         _ => ("rollback_failed", "the rollback failed"),
     };
+    if outcome.interrupted && outcome.state != RunState::RollbackFailed {
+        let mut failure = spine::interrupted();
+        for finding in &mut failure.findings {
+            finding.message = format!(
+                "{}; {text} (snapshot `{}`)",
+                finding.message, outcome.snapshot
+            );
+        }
+        return Err(failure);
+    }
     let mut body: RollbackBody = act::body("run", status);
     let headline = format!(
         "{text} ({}; snapshot `{}`)",
         outcome.ended, outcome.snapshot
     );
     body.summary.snapshot = Some(outcome.snapshot);
-    report(headline, outcome.findings, &body)
+    Ok(report(headline, outcome.findings, &body))
 }

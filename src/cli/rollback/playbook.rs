@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Parser;
@@ -195,19 +194,10 @@ fn told(
 /// Runs one step, and asks it to stop when its time is over; a restore that has reached its commit
 /// point goes on to its end.
 fn within_time(step: &Step, context: &Context<'_>) -> Outcome {
-    let interrupted = Arc::clone(&context.progress.interrupted);
-    let (finished, wait) = mpsc::channel::<()>();
-    let timeout = Duration::from_secs(step.timeout_seconds.max(1));
-    let watch = std::thread::spawn(move || {
-        let is_late = wait.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout);
-        if is_late {
-            interrupted.store(true, Ordering::Relaxed);
-        }
-        is_late
-    });
-    let outcome = run_step(step, context);
-    drop(finished);
-    if watch.join().unwrap_or(false) {
+    let limit = Duration::from_secs(step.timeout_seconds.max(1));
+    let stop = &context.progress.interrupted;
+    let (outcome, is_late) = rollback::within(limit, stop, || run_step(step, context));
+    if is_late {
         context.progress.interrupted.store(false, Ordering::Relaxed);
         if outcome != Outcome::Done {
             return Outcome::Failed(format!("it took longer than {} s", step.timeout_seconds));
