@@ -255,6 +255,10 @@ fn a_state_that_was_rolled_back_is_no_place_to_start_from() {
     let ran = run(&place, &[], "true");
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("rolled back before"), "{ran:?}");
+    // Whoever failed and changed nothing left a state as good as it was.
+    place.write("a/one", "one\n");
+    assert_eq!(run(&place, &[], "exit 1").code, 1);
+    assert_eq!(run(&place, &[], "true").code, 0);
 }
 
 #[test]

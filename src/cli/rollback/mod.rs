@@ -42,10 +42,10 @@ pub struct RollbackArgs {
 /// How to take a snapshot.
 #[derive(Debug, Args)]
 pub struct TakeArgs {
-    /// Call it this
+    /// Call the snapshot this
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
-    /// Keep it whatever its age
+    /// Keep the snapshot whatever its age
     #[arg(long)]
     pub pin: bool,
     /// Read every file, whatever its times say
@@ -106,7 +106,7 @@ pub struct SnapshotArgs {
 /// Flags of `agp rollback run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: agp rollback run --target-dirs output --check './check.sh' -- make assets"
+    after_help = "The trees go back when the command fails, is signalled or takes too long, when a check that passed before fails after it, and for what the policy's `critical_failure_patterns` name. Rolled back is never success: the exit code is 1, 18 (too long) or 19 (something is open that was not), and 2 where the trees could not be put back.\n\nExample: agp rollback run --target-dirs output --check './check.sh' -- make assets"
 )]
 pub struct RunArgs {
     /// Take in these trees, none inside another
@@ -160,7 +160,7 @@ pub struct HowArgs {
     /// Keep the trees that are replaced in quarantine, where only their owner can enter
     #[arg(long)]
     pub keep_failed: bool,
-    /// Give up what is there now and cannot be kept for `undo`
+    /// Go on although something that is there now cannot be kept for `undo`
     #[arg(long)]
     pub allow_incomplete: bool,
     /// Where the secret comes from.
