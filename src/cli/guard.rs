@@ -387,7 +387,7 @@ fn select_failure(error: SelectError, policy: &Loaded) -> Failure {
 }
 
 /// The salt that the policy's variable holds.
-fn environment_salt(policy: &Loaded) -> Option<Salt> {
+pub(super) fn environment_salt(policy: &Loaded) -> Option<Salt> {
     use std::os::unix::ffi::OsStrExt;
     let name = policy.policy.policy_guard.fingerprint_salt_env.as_deref()?;
     let value = env::lookup(name)?;
@@ -402,7 +402,8 @@ fn resource(path: &Path, access: &'static str) -> Resource {
     }
 }
 
-fn failure(error: GuardError) -> Failure {
+/// What keeps guard from an answer.
+pub(super) fn failure(error: GuardError) -> Failure {
     match error {
         GuardError::Interrupted | GuardError::Take(TakeError::Interrupted) => spine::interrupted(),
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),

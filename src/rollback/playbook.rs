@@ -511,7 +511,7 @@ fn triggers(policy: &policy::RollbackPlaybook) -> Vec<Trigger> {
                 ),
                 FailurePattern::SecurityViolation => trigger(
                     "security_violation",
-                    "a mode was loosened, a file acts as another user, or a link leads out of its tree, which was not so before",
+                    "guard finds what it did not find before, a mode was loosened, a file acts as another user, or a link leads out of its tree",
                 ),
             }),
     );

@@ -588,14 +588,44 @@ pub struct Drilled {
     pub bytes: u64,
 }
 
+/// Writes a snapshot's trees to a scratch place for as long as `act` looks at them.
+pub(super) fn lend<T>(
+    store: &Store<'_>,
+    id: &str,
+    act: impl FnOnce(&[PathBuf]) -> T,
+) -> Result<T, RollbackError> {
+    let (snapshot, _) = store.load(id)?;
+    let scratch = scratch(store);
+    let build = |(index, target): (usize, &Target)| {
+        let staged = scratch.join(index.to_string());
+        files::create_private_directory(&staged)?;
+        stage::build(&stage::Request {
+            desired: target,
+            live: None,
+            staged: &staged,
+            objects: &store.objects,
+            progress: store.place.progress,
+        })?;
+        Ok(staged)
+    };
+    let targets = snapshot.targets.iter().enumerate();
+    let built: Result<Vec<PathBuf>, RollbackError> = targets.map(build).collect();
+    let done = built.map(|trees| act(&trees));
+    commit::remove_tree(&scratch)?;
+    done
+}
+
+/// A free place in the store.
+fn scratch(store: &Store<'_>) -> PathBuf {
+    let name = format!("drill-{}", suffix());
+    store.path.join("staging").join(name)
+}
+
 /// Restores a snapshot to a scratch place, compares every attribute, and removes it.
 pub(super) fn drill(store: &Store<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
     let id = store.resolve(wanted)?;
     let (snapshot, seal) = store.load(&id)?;
-    let scratch = store
-        .path
-        .join("staging")
-        .join(format!("drill-{}", suffix()));
+    let scratch = scratch(store);
     let mut drilled = Drilled {
         findings: super::seal_findings((&id, seal), store.place.keyring),
         snapshot: id,

@@ -98,6 +98,18 @@ pub struct RunOutcome {
 pub type Runner<'a> =
     dyn FnMut(Option<usize>, &mut dyn FnMut(Identity)) -> Result<Ended, process::QueryError> + 'a;
 
+/// Looks for what guard finds in the trees and did not find in this snapshot. Whatever it gives
+/// counts; an error is in words.
+pub type Scan<'a> = dyn FnMut(&str) -> Result<Vec<Finding>, String> + 'a;
+
+/// What only the shell can do.
+pub struct Hands<'a> {
+    /// Runs the command and the checks.
+    pub runner: &'a mut Runner<'a>,
+    /// Scans the trees.
+    pub scan: &'a mut Scan<'a>,
+}
+
 /// Runs a governed command with so many checks.
 ///
 /// # Errors
@@ -105,10 +117,10 @@ pub type Runner<'a> =
 pub fn run(
     place: Place<'_>,
     (request, count): (&Request<'_>, usize),
-    runner: &mut Runner<'_>,
+    hands: Hands<'_>,
 ) -> Result<RunOutcome, RollbackError> {
     let mut checks = Checks {
-        runner,
+        hands,
         confirmations: request.confirmations.max(1),
         bad_before: Vec::new(),
     };
@@ -124,7 +136,7 @@ pub fn run(
         Store::open(place, Access::Write)?.mark(&journal.snapshot, Mark::Good, true)?;
     }
     let mut noted = Ok(());
-    let ended = (checks.runner)(None, &mut |leader| {
+    let ended = (checks.hands.runner)(None, &mut |leader| {
         journal.leader = Some(leader);
         noted = journal.save(place);
     });
@@ -171,7 +183,7 @@ pub fn run(
 fn found(
     (place, request, snapshot): (Place<'_>, &Request<'_>, &str),
     ended: Ended,
-    checks: &mut Checks<'_, '_>,
+    checks: &mut Checks<'_>,
 ) -> Vec<Finding> {
     let text = match ended {
         Ended::TimedOut => "the command was stopped when its time was over".to_owned(),
@@ -207,23 +219,32 @@ fn found(
             }
         }
     }
+    if request
+        .patterns
+        .contains(&FailurePattern::SecurityViolation)
+    {
+        match (checks.hands.scan)(snapshot) {
+            Ok(new) => findings.extend(new),
+            Err(reason) => findings.push(Finding::new(&codes::RUN_UNJUDGED, reason)),
+        }
+    }
     findings
 }
 
 /// The checks of a run.
-struct Checks<'a, 'r> {
-    runner: &'a mut Runner<'r>,
+struct Checks<'a> {
+    hands: Hands<'a>,
     /// How many times one has to fail before it counts, at least 1.
     confirmations: u64,
     /// Which failed before the command already.
     bad_before: Vec<bool>,
 }
 
-impl Checks<'_, '_> {
+impl Checks<'_> {
     /// Whether a check passes; `None` where it failed and then passed.
     fn passes(&mut self, check: usize) -> Option<bool> {
         for attempt in 0..self.confirmations {
-            let ended = (self.runner)(Some(check), &mut |_| {});
+            let ended = (self.hands.runner)(Some(check), &mut |_| {});
             if ended.is_ok_and(Ended::is_success) {
                 return (attempt == 0).then_some(true);
             }

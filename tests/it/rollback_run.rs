@@ -59,7 +59,8 @@ fn what_a_failed_command_did_is_taken_back_whatever_way_it_failed() {
         (&["--allow-change", "one"], "chmod 755 a/two.json", 1),
         // Content that nobody means to write, also where the command may.
         (&["--allow-change", "**"], ": > a/one", 1),
-        (&[], "echo '{' > a/two.json", 1),
+        // Guard objects to it too.
+        (&[], "echo '{' > a/two.json", 19),
         (&[], "head -c 9000 /dev/zero >> b/three", 1),
         (&[], "rm -r b", 1),
         // What is open and was not.
@@ -121,6 +122,41 @@ fn what_a_command_may_well_do_fires_nothing() {
         "chmod 666 a/one; : > b/three",
     );
     assert_eq!((ran.code, codes(&ran.json())), (0, vec![]), "{ran:?}");
+}
+
+/// A secret that no scanner finds here.
+fn secret(end: &str) -> String {
+    ["pass", "word = \"", "x9fKQz72", end, "\""].concat()
+}
+
+#[test]
+fn a_secret_that_the_command_brought_fires_and_one_that_was_there_does_not() {
+    let old = secret("LpWmv41T");
+    for (script, code) in [
+        (
+            "mv a/old.conf a/x; printf '\\n\\n' > a/old.conf; cat a/x >> a/old.conf; rm a/x",
+            0,
+        ),
+        ("echo harmless > b/new.conf", 0),
+        ("echo \"$NEW\" >> a/old.conf", 19),
+        ("cp a/old.conf b/new.conf", 19),
+    ] {
+        let place = place();
+        place.write("a/old.conf", format!("{old}\n"));
+        let script = format!("NEW='{}'; {script}", secret("Rk7dWq2Z"));
+        let ran = run(&place, &[], &script);
+        assert_eq!(ran.code, code, "{script}: {ran:?}");
+        let report = ran.json();
+        let expected = match code {
+            0 => vec![],
+            _ => vec!["guard.secret", "run.rolled_back"],
+        };
+        assert_eq!(codes(&report), expected, "{script}: {ran:?}");
+        assert_eq!(place.at("b/new.conf").exists(), script.contains("harmless"));
+        assert!(!ran.stdout.contains("Rk7dWq2Z"), "{ran:?}");
+        let scratch = place.at(".agp/snapshots/staging");
+        assert!(!scratch.exists() || std::fs::read_dir(scratch).unwrap().next().is_none());
+    }
 }
 
 #[test]

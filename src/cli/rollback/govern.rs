@@ -1,9 +1,11 @@
 //! `agp rollback run`: a command whose trees go back when it fails.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
 use super::act::{self, failure, report};
+use super::scan::Scan;
 use super::{RunArgs, body::RollbackBody};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::keys;
@@ -12,7 +14,7 @@ use crate::inventory::Globs;
 use crate::process::{self, Governed, Identity};
 use crate::report::Report;
 use crate::rollback::{
-    self, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest,
+    self, Hands, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest,
 };
 
 /// Runs the command.
@@ -65,10 +67,29 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
         };
         process::govern(&governed, started)
     };
+    let scan = Scan::wanted(context)?;
+    let mut behind = BTreeMap::new();
+    let mut look = |snapshot: &str| {
+        let Some(scan) = &scan else {
+            return Ok(Vec::new());
+        };
+        let found = scan.new_ones((&arguments.target_dirs, snapshot));
+        let (found, explanations) = found.map_err(|failure| words(&failure))?;
+        behind.extend(explanations);
+        Ok(found)
+    };
+    let hands = Hands {
+        runner: &mut runner,
+        scan: &mut look,
+    };
     let checks = arguments.check.len();
-    rollback::run(place, (&request, checks), &mut runner)
-        .map_err(failure)
-        .and_then(told)
+    let outcome = rollback::run(place, (&request, checks), hands).map_err(failure)?;
+    told(outcome).map(|report| report.with_explanations(behind))
+}
+
+fn words(failure: &Failure) -> String {
+    let first = failure.findings.first();
+    first.map_or(String::new(), |finding| finding.message.clone())
 }
 
 fn told(outcome: RunOutcome) -> Result<Report, Failure> {

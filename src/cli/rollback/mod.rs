@@ -4,6 +4,7 @@ mod act;
 mod body;
 mod govern;
 mod playbook;
+mod scan;
 
 use std::path::PathBuf;
 
@@ -106,7 +107,7 @@ pub struct SnapshotArgs {
 /// Flags of `agp rollback run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The trees go back when the command fails, is signalled or takes too long, when a check that passed before fails after it, and for what the policy's `critical_failure_patterns` name. Rolled back is never success: the exit code is 1, 18 (too long) or 19 (something is open that was not), and 2 where the trees could not be put back.\n\nExample: agp rollback run --target-dirs output --check './check.sh' -- make assets"
+    after_help = "The trees go back when the command fails, is signalled or takes too long, when a check that passed before fails after it, and for what the policy's `critical_failure_patterns` name. Rolled back is never success: the exit code is 1, 18 (too long) or 19 (guard finds what it did not find before, or something is open that was not), and 2 where the trees could not be put back.\n\nExample: agp rollback run --target-dirs output --check './check.sh' -- make assets"
 )]
 pub struct RunArgs {
     /// Take in these trees, none inside another
