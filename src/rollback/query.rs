@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::error::RollbackError;
 use super::objects::{Objects, ReadError, Wanted};
 use super::plan::{self, Difference};
-use super::restore::present;
+use super::restore::{self, present};
 use super::snapshot::{Seal, Snapshot};
 use super::store::{Marks, Store};
 use super::{playbook, retain, run, save};
@@ -258,6 +258,7 @@ pub(super) fn prune(
     if dry_run {
         return Ok(pruned);
     }
+    restore::clear(store)?;
     for id in &pruned.removed {
         store.remove(id)?;
     }

@@ -595,7 +595,7 @@ pub(super) fn lend<T>(
     act: impl FnOnce(&[PathBuf]) -> T,
 ) -> Result<T, RollbackError> {
     let (snapshot, _) = store.load(id)?;
-    let scratch = scratch(store);
+    let scratch = scratch(store)?;
     let build = |(index, target): (usize, &Target)| {
         let staged = scratch.join(index.to_string());
         files::create_private_directory(&staged)?;
@@ -615,17 +615,24 @@ pub(super) fn lend<T>(
     done
 }
 
-/// A free place in the store.
-fn scratch(store: &Store<'_>) -> PathBuf {
-    let name = format!("drill-{}", suffix());
-    store.path.join("staging").join(name)
+/// The place for what is written only to be looked at; nobody else uses it while the store is locked.
+fn scratch(store: &Store<'_>) -> Result<PathBuf, RollbackError> {
+    let scratch = store.path.join("staging").join("scratch");
+    // Somebody was killed while they looked.
+    commit::remove_tree(&scratch)?;
+    Ok(scratch)
+}
+
+/// Removes what a killed rehearsal left.
+pub(super) fn clear(store: &Store<'_>) -> Result<(), RollbackError> {
+    scratch(store).map(|_| ())
 }
 
 /// Restores a snapshot to a scratch place, compares every attribute, and removes it.
 pub(super) fn drill(store: &Store<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
     let id = store.resolve(wanted)?;
     let (snapshot, seal) = store.load(&id)?;
-    let scratch = scratch(store);
+    let scratch = scratch(store)?;
     let mut drilled = Drilled {
         findings: super::seal_findings((&id, seal), store.place.keyring),
         snapshot: id,
