@@ -298,7 +298,7 @@ def power(options):
                 old = work.state()
                 work.run("rollback", "snapshot", "--target-dirs", "a", "b", "--label", "first")
                 cut()
-                for what in ("snapshot", "restore", "undo"):
+                for what in ("snapshot", "restore", "undo", "prune"):
                     rounds += 1
                     if what == "snapshot":
                         good = work.run("rollback", "check", "--read-data", code=None).returncode == 0 and work.state() == old
@@ -310,10 +310,22 @@ def power(options):
                         work.run("rollback", "restore", "first", "--yes")
                         cut()
                         good = work.state() == old
-                    else:
+                    elif what == "undo":
                         work.run("rollback", "undo", "--yes")
                         cut()
                         good = work.state() == bad
+                    else:
+                        work.run("rollback", "pin", "first")
+                        put(work.folder + "/a/passing", b"passing" * 1000)
+                        work.run("rollback", "snapshot", "--target-dirs", "a", "b")
+                        os.unlink(work.folder + "/a/passing")
+                        backdate(work)
+                        put(work.folder + "/policy.json", b'{"rollback_playbook": {"backup_retention_days": 1}}')
+                        told = json.loads(work.run("rollback", "prune", "-c", "policy.json", "--json").stdout)
+                        cut()
+                        good = told["summary"]["objects"] > 0 and work.run("rollback", "check", "--read-data", code=None).returncode == 0
+                        work.run("rollback", "restore", "first", "--yes")
+                        good &= work.state() == old
                     lost += not good
                     if not good:
                         print("  lost after %s, seed %d" % (what, seed))
