@@ -152,8 +152,8 @@ pub fn run(
     let mut findings = found((place, request, &journal.snapshot), ended, &mut checks);
     journal.advance(place, State::ChecksDone)?;
     // Whoever interrupted it does not know what it did, and wants the trees back.
-    let interrupted = place.progress.is_interrupted();
-    let fired = interrupted || findings.iter().any(|one| one.verdict != Verdict::Pass);
+    let interrupted = || place.progress.is_interrupted();
+    let fired = interrupted() || findings.iter().any(|one| one.verdict != Verdict::Pass);
     let state = match (fired, request.automatic) {
         (false, _) => State::Committed,
         (true, false) => State::LeftAsItIs,
@@ -163,8 +163,10 @@ pub fn run(
             let back = (&request.restore, Some(request.limit));
             let (state, more) = roll_back(place, &journal.snapshot, back);
             findings.extend(more);
-            if state == State::RolledBack && !interrupted {
-                findings.extend(checks.still_failing());
+            if state == State::RolledBack && !interrupted() {
+                let failing = checks.still_failing();
+                // A check that somebody stopped says nothing.
+                findings.extend(failing.into_iter().filter(|_| !interrupted()));
             }
             state
         }
@@ -174,7 +176,7 @@ pub fn run(
         snapshot: journal.snapshot,
         state,
         ended,
-        interrupted,
+        interrupted: interrupted(),
         findings,
     })
 }
