@@ -26,6 +26,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 /// What an object occupies on most file systems is a multiple of this, so that saving less is
 /// saving nothing.
 const BLOCK_BYTES: usize = 4096;
+/// What is read at a time.
+const BUFFER_BYTES: usize = 1 << 16;
 /// Bytes that are tried out before a file is compressed as a whole.
 const SAMPLE_BYTES: usize = 1 << 14;
 /// The fastest of zstd's usual levels.
@@ -355,7 +357,10 @@ fn check(
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
     buffer: &mut Vec<u8>,
 ) -> Result<(), ReadError> {
-    buffer.resize(1 << 17, 0);
+    buffer.resize(BUFFER_BYTES + BLOCK_BYTES, 0);
+    // The kernel copies whole pages fastest to where pages begin.
+    let page = buffer.as_ptr().align_offset(BLOCK_BYTES);
+    let buffer = &mut buffer[page.min(BLOCK_BYTES)..][..BUFFER_BYTES];
     let mut hasher = Hasher::default();
     let mut found = 0;
     loop {

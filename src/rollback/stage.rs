@@ -22,6 +22,8 @@ use crate::inventory::{self, Details, Entry, Progress};
 
 /// Entries that one thread makes in a row.
 const BATCH: usize = 64;
+/// Files above this are made alone, bytes.
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// What to build, and out of what.
 pub(super) struct Request<'a> {
@@ -90,10 +92,20 @@ pub(super) fn build(request: &Request<'_>) -> Result<Built, RollbackError> {
         .progress
         .files_total
         .fetch_add(files, Ordering::Relaxed);
-    let made: Result<(), RollbackError> = others
-        .par_chunks(BATCH)
-        .try_for_each(|batch| builder.make_all(batch));
-    made?;
+    // The largest first and alone, so that no thread ends long after the others.
+    let size = |(_, entry, _): &Item<'_>| match entry {
+        Entry::File(file) => file.size_bytes,
+        _ => 0,
+    };
+    let (mut large, small): (Vec<Item<'_>>, Vec<Item<'_>>) = others
+        .into_iter()
+        .partition(|item| size(item) > LARGE_BYTES);
+    large.sort_by_key(|item| std::cmp::Reverse(size(item)));
+    let batches: Vec<&[Item<'_>]> = large.chunks(1).chain(small.chunks(BATCH)).collect();
+    batches
+        .par_iter()
+        .with_max_len(1)
+        .try_for_each(|batch| builder.make_all(batch))?;
     for (path, group) in followers {
         let leader = usize::try_from(group)
             .ok()
