@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Signs and verifies the same trees with agp and with the peers that are installed, side by side.
+"""Signs, verifies, snapshots and restores the same trees with agp and with the peers that are installed, side by side.
 
-    compare.py [--agp PATH] [--corpora small,mixed,large] [--scale 0.1] [--runs 5] [--peers b3sum,hashdeep]
+    compare.py [--agp PATH] [--verbs sign,rollback] [--corpora small,mixed,large] [--scale 0.1] [--runs 5] [--peers b3sum,hashdeep]
 
 Makes the corpora (the same bytes everywhere, except `code`, which is text found on this machine), runs
 every tool in turn, round after round with the order rotated, and prints Markdown: medians of wall
@@ -13,6 +13,11 @@ Peers are used when they are found; nothing is installed. In Debian's names:
     apt install coreutils findutils b3sum hashdeep openssl
     python3 -m venv venv && venv/bin/pip install model-signing==1.1.1 pyopenssl
 model_signing is looked for on PATH, or given with --model-signing venv/bin/model_signing.
+Beside rollback stand restic and borg (apt install restic borgbackup), on `small` and `mixed`. Four acts: the first snapshot,
+one of an unchanged tree, one after 1 % of the files changed, and a restore to where nothing is. agp checks every digest while it
+restores, reads the restored tree again, and makes it durable before it replaces anything; the others do none of the last two.
+What was restored is compared with what was there, for every tool. Give a tmpfs for --workdir: this compares programs, not disks.
+
 A loop of one's own (walk, read, SHA-256) can stand beside them: --yardstick 'CMD {}', where {} is the tree.
 
 CPU time and memory are those of wait4(2): the tool with all descendants that it waited for. Linux counts the
@@ -332,6 +337,109 @@ def measure_corpus(corpus, options, agp, scratch):
     report_corpus(corpus, facts, tools, statistics.median(bounds))
 
 
+# ---- Rollback ----
+
+ACTS = ("first", "unchanged", "1 % changed", "restore")
+ROLLBACK_CORPORA = ("small", "mixed")
+
+
+class Keeper:
+    """How a tool keeps a tree and puts it back. {store}, {tree}, {target} and {number} stand for places and for the snapshot's number."""
+
+    def __init__(self, name, environment, prepare, save, restore, in_place=False):
+        self.name, self.environment, self.prepare, self.save, self.restore = name, environment, prepare, save, restore
+        self.in_place = in_place
+        self.samples = {act: [] for act in ACTS}
+
+    def median(self, act, field):
+        return statistics.median(getattr(sample, field) for sample in self.samples[act])
+
+
+def keepers(options, agp):
+    wanted = lambda name: not options.peers or name in options.peers
+    found = []
+    if agp:
+        found.append(Keeper("agp", {"POCKETMON_SIGN_SECRET": SECRET}, None,
+                            [agp, "rollback", "snapshot", "--quiet", "--state-dir", "{store}", "--target-dirs", "{tree}"],
+                            [agp, "rollback", "restore", "last", "--yes", "--quiet", "--state-dir", "{store}"], in_place=True))
+    restic, borg = program_path("restic"), program_path("borg")
+    if restic and wanted("restic"):
+        environment = {"RESTIC_PASSWORD": "benchmark", "RESTIC_CACHE_DIR": "{store}-cache"}
+        for name, level in (("restic, uncompressed", "off"), ("restic, compressed", "auto")):
+            base = [restic, "-q", "-r", "{store}", "--compression", level]
+            found.append(Keeper(name, environment, [restic, "-q", "-r", "{store}", "init", "--repository-version", "2"],
+                                base + ["backup", "{tree}"], base + ["restore", "latest", "--target", "{target}"]))
+    if borg and wanted("borg"):
+        environment = {"BORG_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes", "BORG_BASE_DIR": "{store}-base"}
+        found.append(Keeper("borg, lz4", environment, [borg, "init", "-e", "none", "{store}"],
+                            [borg, "create", "-C", "lz4", "{store}::{number}", "{tree}"], [borg, "extract", "{store}::{number}"]))
+    return found
+
+
+def change_some(tree, seed):
+    """Other bytes at the beginning of one file of a hundred."""
+    files = sorted(os.path.join(at, name) for at, _, names in os.walk(tree) for name in names)
+    rng = random.Random(seed)
+    for path in rng.sample(files, max(1, len(files) // 100)):
+        with open(path, "r+b") as file:
+            file.write(rng.randbytes(min(64, max(1, os.path.getsize(path)))))
+
+
+def keep_and_restore(keeper, corpus, workdir, seed):
+    with tempfile.TemporaryDirectory(dir=workdir) as folder:
+        tree, store, target = folder + "/tree", folder + "/store", folder + "/target"
+        subprocess.run(["cp", "-a", corpus, tree], check=True)
+        os.mkdir(target)
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder}
+        environment.update({key: value.format(store=store) for key, value in keeper.environment.items()})
+
+        def run(argv, number):
+            places = {"store": store, "tree": tree, "target": target, "number": number}
+            return Sample([word.format(**places) for word in argv], environment, folder + "/log")
+        if keeper.prepare:
+            run(keeper.prepare, 0)
+        for number, act in enumerate(ACTS[:3]):
+            if act == ACTS[2]:
+                change_some(tree, seed)
+            # What is younger than two seconds no tool may trust by its times.
+            time.sleep(2.5)
+            keeper.samples[act].append(run(keeper.save, number))
+        os.rename(tree, folder + "/aside")
+        back = os.getcwd()
+        os.chdir(target)  # where borg extracts
+        try:
+            keeper.samples["restore"].append(run(keeper.restore, 2))
+        finally:
+            os.chdir(back)
+        restored = tree if keeper.in_place else target + os.path.abspath(tree)
+        same = subprocess.run(["diff", "-rq", folder + "/aside", restored], capture_output=True)
+        if same.returncode != 0:
+            raise RuntimeError("it restored something else: %s" % same.stdout[:300])
+
+
+def measure_rollback(corpus, options, agp):
+    folder, facts = make_corpus(corpus, options.scale, options.workdir)
+    tools = keepers(options, agp)
+    for turn in range(options.runs):
+        say("rollback of %s, round %d of %d" % (corpus, turn + 1, options.runs))
+        start = turn % len(tools) if tools else 0
+        for tool in tools[start:] + tools[:start]:
+            keep_and_restore(tool, folder, options.workdir, turn)
+    print("\n### Rollback of %s: %s files, %.1f MB; medians of %d rounds\n" % (
+        corpus, format(facts["files"], ","), facts["bytes"] / 1e6, options.runs))
+    print("| tool |" + "".join(" %s: wall, CPU s |" % act for act in ACTS) + " peak MiB |\n|---|" + "--:|" * (len(ACTS) + 1))
+    for tool in tools:
+        cells = ["%.2f, %.2f" % (tool.median(act, "wall"), tool.median(act, "cpu")) for act in ACTS]
+        peak = max(tool.median(act, "peak") for act in ACTS) / MIB
+        print("| %s | %s | %.0f |" % (tool.name, " | ".join(cells), peak))
+    if not agp:
+        return
+    print("\n| ÷ agp's |" + "".join(" %s: wall, CPU |" % act for act in ACTS) + "\n|---|" + "--:|" * len(ACTS))
+    for tool in tools[1:]:
+        cells = [", ".join("%.1f" % (tool.median(act, field) / tools[0].median(act, field)) for field in ("wall", "cpu")) for act in ACTS]
+        print("| %s | %s |" % (tool.name, " | ".join(cells)), flush=True)
+
+
 def report_startup(agp, scratch):
     """Milliseconds of the shortest commands, beside a program that does nothing."""
     folder, log = os.path.join(scratch, "one"), os.path.join(scratch, "stderr")
@@ -373,6 +481,7 @@ def main():
     here = os.path.dirname(os.path.abspath(__file__))
     parser = argparse.ArgumentParser(description="Compare agp with its peers on the same trees")
     parser.add_argument("--agp", default=os.path.join(here, "..", "target", "release", "agp"), help="the release build")
+    parser.add_argument("--verbs", default="sign,rollback", help="of sign (with verify) and rollback")
     parser.add_argument("--corpora", default="small,mixed,large", help="of small, mixed, large, code, thousand, million")
     parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a quick look")
     parser.add_argument("--runs", type=int, default=5)
@@ -381,7 +490,9 @@ def main():
     parser.add_argument("--yardstick", metavar="CMD", type=shlex.split, help="a plain walk-read-hash program; {} is the tree")
     parser.add_argument("--workdir", help="keeps the corpora for the next run (default: a temporary folder)")
     options = parser.parse_args()
-    corpora = options.corpora.split(",")
+    corpora, verbs = options.corpora.split(","), options.verbs.split(",")
+    if set(verbs) - {"sign", "rollback"}:
+        parser.error("no such verb")
     unknown = set(corpora) - {"small", "mixed", "large", "code", "thousand", "million"}
     if unknown:
         parser.error("no such corpus: " + ", ".join(sorted(unknown)))
@@ -401,10 +512,13 @@ def main():
         floor = Sample([shutil.which("true")], dict(os.environ), os.path.join(scratch, "stderr")).peak
         print("%s, %d cores, Linux %s; medians of %d rounds; memory floor %.1f MiB; load %.2f at the start" % (
             processor(), CPUS, platform.release().split("-")[0], options.runs, floor / MIB, os.getloadavg()[0]))
-        for corpus in corpora:
+        for corpus in corpora if "sign" in verbs else ():
             measure_corpus(corpus, options, agp, scratch)
-        if agp:
+        if agp and "sign" in verbs:
             report_startup(agp, scratch)
+        for corpus in corpora if "rollback" in verbs else ():
+            if corpus in ROLLBACK_CORPORA:
+                measure_rollback(corpus, options, agp)
     return 0
 
 

@@ -56,7 +56,7 @@ impl Cli {
                 read.extend(guard.rules.iter().chain(&guard.baseline));
                 read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
             }
-            Command::Rollback(rollback) => read.extend(&rollback.key().key_file),
+            Command::Rollback(rollback) => read.extend(rollback.reads()),
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
             Command::Budget(_) => {}
@@ -224,7 +224,7 @@ pub enum Format {
     Text,
     /// The report as one JSON document
     Json,
-    /// A page, where the command has one
+    /// The report as a page in Markdown
     Markdown,
 }
 
@@ -271,9 +271,21 @@ impl Global {
             .chain(reports.map(|wanted| wanted.file.as_path()))
     }
 
-    /// Whether stdout is to carry a page.
-    pub fn wants_markdown(&self) -> bool {
-        self.format == Some(Format::Markdown)
+    /// The formats in which stdout is to carry the report in place of text for people.
+    pub fn stdout_formats(&self) -> impl Iterator<Item = export::Format> {
+        let chosen = match self.format {
+            Some(Format::Markdown) => Some(export::Format::Markdown),
+            _ => self.wants_json().then_some(export::Format::Json),
+        };
+        let reports = self.report.iter().filter(|wanted| wanted.is_stdout());
+        chosen
+            .into_iter()
+            .chain(reports.map(|wanted| wanted.format))
+    }
+
+    /// Whether the report is asked for in a format that not every command can answer with.
+    pub fn wants_report(&self) -> bool {
+        self.format == Some(Format::Markdown) || !self.report.is_empty()
     }
 
     /// Whether `--output` means stdout.

@@ -28,15 +28,12 @@ pub(super) enum Artifact {
 
 /// Refuses what cannot all be written: two documents on stdout, two in one file.
 pub(super) fn check(global: &Global) -> Result<(), Failure> {
-    let reports_on_stdout = global.report.iter().filter(|wanted| wanted.is_stdout());
-    let on_stdout = usize::from(global.wants_json())
-        + usize::from(global.output_is_stdout())
-        + reports_on_stdout.count();
+    let on_stdout = global.stdout_formats().count() + usize::from(global.output_is_stdout());
     if on_stdout > 1 {
         let text = match global.report.is_empty() {
-            true => "`--json` and `--output -` would put two documents on stdout",
+            true => "`--format` and `--output -` would put two documents on stdout",
             false => {
-                "`--json`, `--output -` and `--report FORMAT=-` would put two documents on stdout"
+                "`--format`, `--output -` and `--report FORMAT=-` would put two documents on stdout"
             }
         };
         return Err(Failure::because(Kind::Usage, text).with_hint("leave one of them out"));
@@ -133,12 +130,9 @@ impl Delivery<'_> {
     /// The one format that stdout carries in place of text for people.
     fn stdout_format(&self, artifact: &Artifact) -> Option<Format> {
         let output = matches!(artifact, Artifact::Report) && self.global.output_is_stdout();
-        let mut reports = self.global.report.iter();
-        match self.global.wants_json() || output {
+        match output {
             true => Some(Format::Json),
-            false => reports
-                .find(|wanted| wanted.is_stdout())
-                .map(|wanted| wanted.format),
+            false => self.global.stdout_formats().next(),
         }
     }
 

@@ -189,8 +189,8 @@ impl GuardArgs {
     fn check_flags(&self, context: &Context<'_>) -> Result<(), Failure> {
         let global = context.global;
         let leaves_the_terminal = global.wants_json()
+            || global.wants_report()
             || global.output.is_some()
-            || !global.report.is_empty()
             || env::step_summary().is_some();
         if self.show_secrets && (leaves_the_terminal || !context.printer.is_on_terminal()) {
             let text = "`--show-secrets` shows what was found on a terminal and nowhere else";
@@ -388,7 +388,7 @@ fn select_failure(error: SelectError, policy: &Loaded) -> Failure {
 }
 
 /// The salt that the policy's variable holds.
-fn environment_salt(policy: &Loaded) -> Option<Salt> {
+pub(super) fn environment_salt(policy: &Loaded) -> Option<Salt> {
     use std::os::unix::ffi::OsStrExt;
     let name = policy.policy.policy_guard.fingerprint_salt_env.as_deref()?;
     let value = env::lookup(name)?;
@@ -403,7 +403,8 @@ fn resource(path: &Path, access: &'static str) -> Resource {
     }
 }
 
-fn failure(error: GuardError) -> Failure {
+/// What keeps guard from an answer.
+pub(super) fn failure(error: GuardError) -> Failure {
     match error {
         GuardError::Interrupted | GuardError::Take(TakeError::Interrupted) => spine::interrupted(),
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),

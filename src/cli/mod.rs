@@ -29,7 +29,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use args::{Cli, Global, ReportTo};
 use render::Printer;
@@ -70,23 +70,31 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         None => (String::new(), matches),
     };
     let action = matches.subcommand_name();
-    let reports = ["budget", "guard", "verify"].contains(&verb.as_str())
-        || (verb == "audit" && action == Some("verify"));
+    let reports = match &*verb {
+        "budget" | "sign" | "verify" | "guard" | "rollback" => true,
+        "audit" => action == Some("verify"),
+        _ => false,
+    };
+    // Elsewhere it receives a manifest, or without an action the playbook.
+    let reports_to_output = reports && verb != "sign" && (verb != "rollback" || action.is_some());
     let mut global = Global::from_arg_matches(&matches).unwrap_or_default();
     // The parser stops at what it does not know, so what stands behind that is looked for here.
-    global.json |= arguments.iter().any(|word| word == "--json")
-        || value_of(arguments, &["--format"]).is_some_and(|format| format == "json");
+    global.json |= arguments.iter().any(|word| word == "--json");
+    let format = values_of(arguments, &["--format"]).into_iter().next();
+    if let Some(format) = format.as_ref().and_then(|format| format.to_str()) {
+        global.format = args::Format::from_str(format, false).ok();
+    }
     // What is not an answer of this verb must not be replaced by a report, and what is named twice is
     // more than the report's place.
     let is_place = |file: &PathBuf| !file.as_os_str().is_empty() && is_named_once(arguments, file);
     let output = values_of(arguments, &["--output", "-o"]).into_iter().next();
     global.output = output
         .map(PathBuf::from)
-        .filter(|output| reports && is_place(output));
+        .filter(|output| reports_to_output && is_place(output));
     let wanted = values_of(arguments, &["--report"]).into_iter();
     global.report = wanted
         .filter_map(|value| ReportTo::parse(&value).ok())
-        .filter(|wanted| (reports || verb == "sign") && is_place(&wanted.file))
+        .filter(|wanted| reports && is_place(&wanted.file))
         .collect();
     (verb, global)
 }
@@ -107,12 +115,7 @@ fn is_named_once(arguments: &[OsString], file: &Path) -> bool {
     arguments.iter().filter(leads_there).count() < 2
 }
 
-/// The value of a flag, wherever it stands: `--flag VALUE`, `--flag=VALUE`, `-fVALUE`.
-fn value_of(arguments: &[OsString], spellings: &[&str]) -> Option<OsString> {
-    values_of(arguments, spellings).into_iter().next()
-}
-
-/// All values of a flag, in their order.
+/// All values of a flag, wherever it stands: `--flag VALUE`, `--flag=VALUE`, `-fVALUE`.
 fn values_of(arguments: &[OsString], spellings: &[&str]) -> Vec<OsString> {
     let value = |(at, word): (usize, &OsString)| {
         let follows = |flag: &&str| word.as_bytes().strip_prefix(flag.as_bytes());

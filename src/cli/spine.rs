@@ -125,7 +125,8 @@ impl Context<'_> {
 
     /// Where the stdout of children goes, where ours carries JSON.
     pub fn stdout_of_children(&self) -> Option<std::os::fd::OwnedFd> {
-        let is_taken = self.global.wants_json() || self.global.output_is_stdout();
+        let formats = self.global.stdout_formats().count();
+        let is_taken = formats > 0 || self.global.output_is_stdout();
         is_taken.then(|| self.printer.stderr_copy()).flatten()
     }
 
@@ -516,10 +517,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Refuses `--report` where there is none.
+    /// Refuses `--report` and the like where there is none.
     fn with_report(&self, result: Result<Done, Failure>) -> Result<Done, Failure> {
         match result {
-            Ok(Done::Data(_) | Done::Told(_)) if !self.global.report.is_empty() => Err(no_report()),
+            Ok(Done::Data(_) | Done::Told(_)) if self.global.wants_report() => Err(no_report()),
             result => result,
         }
     }
@@ -629,6 +630,8 @@ impl<'a> Run<'a> {
         Document {
             envelope,
             headline: &report.headline,
+            text: &report.text,
+            page: report.page.as_deref(),
             explanations: &report.explanations,
             fingerprints_last: report.fingerprints_last,
             directory: &self.directory,
@@ -676,5 +679,5 @@ fn resource_usage() -> ResourceUsage {
 /// The failure of a command that makes no report but was asked for one.
 pub(super) fn no_report() -> Failure {
     let text = "this command prints what it makes, not a report";
-    Failure::because(Kind::Usage, text).with_hint("leave `--report` out")
+    Failure::because(Kind::Usage, text).with_hint("leave `--report` and `--format` out")
 }

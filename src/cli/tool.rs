@@ -108,7 +108,7 @@ impl ToolArgs {
             let text = "`agp tool` prints what it makes, not a report";
             return Err(Failure::because(Kind::Usage, text).with_hint("leave `--json` out"));
         }
-        if !global.report.is_empty() {
+        if global.wants_report() {
             return Err(no_report());
         }
         match &self.tool {

@@ -27,8 +27,12 @@ pub fn markdown(document: &Document<'_>, bytes_max: usize) -> String {
         text: String::new(),
         bytes_max,
     };
-    if !page.push(&head(document, &rows)) {
+    let own = document.page.is_some_and(|own| page.push(own));
+    if !own && !page.push(&head(document, &rows)) {
         return String::new();
+    }
+    if !own && !document.text.is_empty() {
+        page.push(&block(document.text));
     }
     page.table(("Findings", "severity"), &open, |row| {
         severity(row.finding.severity)
@@ -131,6 +135,18 @@ fn head(document: &Document<'_>, rows: &[Row<'_>]) -> String {
     )
 }
 
+/// Lines as they are, inert within a fence that is longer than any of theirs.
+fn block(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    let fence = "`".repeat(longest_run(text).max(2) + 1);
+    format!("\n{fence}text\n{}\n{fence}\n", lines.join("\n"))
+}
+
+/// How many backticks stand side by side at the most.
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
 fn severity(severity: Severity) -> String {
     match severity {
         Severity::Critical | Severity::High => format!("**{}**", severity.word()),
@@ -153,8 +169,7 @@ fn inline(text: &str) -> String {
         return format!("<code>{}</code>", references(&text));
     }
     // The fence is longer than any run of backticks inside.
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest + 1);
+    let fence = "`".repeat(longest_run(&text) + 1);
     let touches = text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']);
     let pad = if touches { " " } else { "" };
     format!("{fence}{pad}{text}{pad}{fence}")

@@ -30,6 +30,10 @@ pub struct Document<'a> {
     pub envelope: &'a Envelope<Map<String, Value>>,
     /// One sentence for people.
     pub headline: &'a str,
+    /// More lines for people; mostly empty.
+    pub text: &'a str,
+    /// The verb's own page in Markdown, in place of the general head.
+    pub page: Option<&'a str>,
     /// What stands behind the rules of its findings, by their ids.
     pub explanations: &'a BTreeMap<String, Explanation>,
     /// Whether the fingerprints of findings can be compared with those of other runs.

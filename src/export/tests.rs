@@ -108,6 +108,8 @@ fn written(format: Format, envelope: &Envelope<Map<String, Value>>) -> String {
     let document = Document {
         envelope,
         headline: "1 finding in 2 files | `x`",
+        text: "",
+        page: None,
         explanations: &BTreeMap::from([("example.token".to_owned(), explanation)]),
         fingerprints_last: true,
         directory: "/srv",
@@ -419,6 +421,8 @@ fn markdown_stays_within_its_bound_and_counts_what_it_left_out() {
     let document = Document {
         envelope: &envelope,
         headline: "",
+        text: "",
+        page: None,
         explanations: &explanations,
         fingerprints_last: true,
         directory: "/srv",
@@ -543,4 +547,38 @@ proptest! {
         let outside = outside.replace("<code>", "").replace("</code>", "");
         prop_assert!(!outside.contains(['<', '>', '@', '[', ']', '`', '!', ':', '_']), "{}", outside);
     }
+}
+
+#[test]
+fn markdown_begins_with_the_page_of_the_verb_or_shows_its_lines_and_tells_what_was_found() {
+    let envelope = envelope(vec![scanned("a/b", Severity::High, State::Open)]);
+    let explanations = BTreeMap::new();
+    let mut document = Document {
+        envelope: &envelope,
+        headline: "2 of them",
+        text: "  one ``` fence\n  \u{1b}[31mtwo\n",
+        page: None,
+        explanations: &explanations,
+        fingerprints_last: true,
+        directory: "/srv",
+    };
+    let page = markdown(&document, MARKDOWN_BYTES_MAX);
+    let lines = "````text\n  one ``` fence\n  \\u{1b}[31mtwo\n````\n";
+    assert!(
+        page.starts_with("## agp ") && page.contains(lines),
+        "{page}"
+    );
+    document.page = Some("# Its own\n");
+    let page = markdown(&document, MARKDOWN_BYTES_MAX);
+    let findings = "# Its own\n\n### Findings\n";
+    assert!(page.starts_with(findings) && page.contains("a/b"), "{page}");
+    assert!(!page.contains("fence"), "{page}");
+    // Where it does not fit, the general head still says how it went.
+    let long = "long ".repeat(1000);
+    document.page = Some(&long);
+    let page = markdown(&document, 3000);
+    assert!(
+        page.starts_with("## agp ") && page.contains("a/b"),
+        "{page}"
+    );
 }

@@ -1,8 +1,9 @@
 //! Digests kept from an earlier walk. Owns the file they are kept in; must never know where its
 //! key comes from.
 //!
-//! A record is 80 bytes: what identifies the state of a file (device, inode, size, mtime, ctime)
-//! and the digest of its content. The file is a magic number, the records sorted by their bytes,
+//! A record is 80 bytes: what identifies the state of a file (device, inode, size, mtime, ctime),
+//! whether it is known to have no extended attribute in that state (setting one changes ctime), and
+//! the digest of its content. The file is a magic number, the records sorted by their bytes,
 //! and a MAC over all of that. A file that is not exactly so is ignored as a whole.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::files::{self, FileError};
 
 /// Device, inode, size, mtime and ctime seconds (8 bytes each), mtime and ctime nanoseconds
-/// (4 each), big-endian; then the digest.
+/// (4 each), big-endian, the last ones shifted by one bit, which is set where there is no extended
+/// attribute; then the digest.
 pub(super) type Record = [u8; KEY_BYTES + MAC_BYTES];
 
 const KEY_BYTES: usize = 48;
@@ -144,7 +146,7 @@ fn covered(records: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// The part of a record that identifies a state.
+/// The part of a record that identifies a state, with nothing known of attributes.
 pub(super) fn key(stamp: &Stamp) -> [u8; KEY_BYTES] {
     let mut key = [0; KEY_BYTES];
     let (words, nanos) = key.split_at_mut(40);
@@ -159,21 +161,37 @@ pub(super) fn key(stamp: &Stamp) -> [u8; KEY_BYTES] {
         word.copy_from_slice(&value.to_be_bytes());
     }
     nanos[..4].copy_from_slice(&stamp.modified.1.to_be_bytes());
-    nanos[4..].copy_from_slice(&stamp.changed.1.to_be_bytes());
+    // Nanoseconds need 30 bits.
+    nanos[4..].copy_from_slice(&(stamp.changed.1 << 1).to_be_bytes());
     key
 }
 
-pub(super) fn record(stamp: &Stamp, digest: Digest) -> Record {
+/// What is known of a file in one state.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) digest: Digest,
+    /// Whether it has no extended attribute; false where nobody looked.
+    pub(super) is_bare: bool,
+}
+
+pub(super) fn record(stamp: &Stamp, known: Known) -> Record {
     let mut record = [0; KEY_BYTES + MAC_BYTES];
     record[..KEY_BYTES].copy_from_slice(&key(stamp));
-    record[KEY_BYTES..].copy_from_slice(&digest.0);
+    record[KEY_BYTES - 1] |= u8::from(known.is_bare);
+    record[KEY_BYTES..].copy_from_slice(&known.digest.0);
     record
 }
 
-/// The digest of exactly this state among sorted records.
-pub(super) fn find(records: &[Record], stamp: &Stamp) -> Option<Digest> {
+/// What is known of exactly this state among sorted records.
+pub(super) fn find(records: &[Record], stamp: &Stamp) -> Option<Known> {
     let key = key(stamp);
-    let at = records.binary_search_by(|record| record[..KEY_BYTES].cmp(&key));
-    let (_, digest) = records[at.ok()?].split_last_chunk()?;
-    Some(Digest(*digest))
+    let at = records.partition_point(|record| record[..KEY_BYTES] < key[..]);
+    let (found, digest) = records.get(at)?.split_last_chunk()?;
+    let is_bare = found[KEY_BYTES - 1] & 1 == 1;
+    let is_same = found[..KEY_BYTES - 1] == key[..KEY_BYTES - 1]
+        && found[KEY_BYTES - 1] == key[KEY_BYTES - 1] | u8::from(is_bare);
+    is_same.then_some(Known {
+        digest: Digest(*digest),
+        is_bare,
+    })
 }

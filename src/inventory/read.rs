@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::cache::{self, Record};
+use super::cache::{self, Known, Record};
 use super::details::{Attribute, Details, Wanted, attributes_at, attributes_of};
 use super::{Entry, File, Inventory, Kind, NOT_READ, ProblemKind, Progress, Symlink};
 use crate::base::beneath::Root;
@@ -208,18 +208,20 @@ impl<'a> Reader<'a> {
                 let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let stamp = Stamp::of(&stat);
                 let usable = is_file(&stat) && stamp.is_settled(self.source.started);
-                let digest = usable.then(|| cache::find(known, &stamp)).flatten();
+                let known = usable.then(|| cache::find(known, &stamp)).flatten();
                 let keeper = self.source.wanted.keeper();
-                let digest = digest.filter(|digest| keeper.is_none_or(|keeper| keeper.has(digest)));
-                digest.map(|digest| (stat, stamp, digest))
+                let is_kept = |known: &Known| keeper.is_none_or(|keeper| keeper.has(&known.digest));
+                let known = known.filter(is_kept);
+                known.map(|known| (stat, stamp, known))
             }
         };
-        if let Some((stat, stamp, digest)) = known {
+        if let Some((stat, stamp, Known { digest, is_bare })) = known {
             let draw = self.source.lottery.hash_one(cache::key(&stamp));
             let other_size = size_expected.is_some_and(|size| size != stamp.size_bytes);
             if other_size || !draw.is_multiple_of(RECHECK_ONE_IN) {
                 self.tally.reused += 1;
-                if self.source.wanted.details() {
+                // What changes attributes changes the state.
+                if self.source.wanted.details() && !is_bare {
                     self.attributes = attributes_at(at, name)?;
                     let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                     if Stamp::of(&after) != stamp {
@@ -256,7 +258,11 @@ impl<'a> Reader<'a> {
         let stamp = Stamp::of(stat);
         let wanted = self.source.records == Recording::On && sha256 != NOT_READ;
         if wanted && stamp.is_settled(self.source.started) {
-            self.tally.records.push(cache::record(&stamp, sha256));
+            let known = Known {
+                digest: sha256,
+                is_bare: self.source.wanted.details() && self.attributes.is_empty(),
+            };
+            self.tally.records.push(cache::record(&stamp, known));
         }
         self.detail(stat);
         Entry::File(File {

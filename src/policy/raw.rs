@@ -238,7 +238,8 @@ pub struct RollbackPlaybook {
     /// How many times a check has to fail before it fires.
     #[schemars(with = "shape::OneToHundred")]
     pub confirmations: u64,
-    /// Longest time of a rollback, seconds.
+    /// Longest time that the rollback of a governed run, or a step of a playbook, may take before it
+    /// replaces anything, seconds.
     #[schemars(with = "shape::Seconds")]
     pub rollback_timeout_seconds: f64,
 }

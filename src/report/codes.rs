@@ -207,15 +207,25 @@ codes! {
     RESTORE_RECOVERED = "restore.recovered", Medium, Verdict::Pass,
         "An earlier command was killed, and what it had begun was brought to its end", "";
     RUN_COMMAND_FAILED = "run.command_failed", High, Verdict::Fail,
-        "The governed command failed, was signalled or took too long", "";
+        "The governed command failed or was signalled", "";
+    RUN_TIMED_OUT = "run.timed_out", High, Verdict::Regression,
+        "The governed command was stopped because it took longer than it may", "";
+    RUN_UNJUDGED = "run.unjudged", High, Verdict::Fail,
+        "What the governed command did to the trees could not be found out, which is never a pass", "";
+    RUN_CHECK_UNSTEADY = "run.check_unsteady", Medium, Verdict::Pass,
+        "A check failed and then passed, so that it says nothing for certain",
+        "mend the check, or raise `rollback_playbook.confirmations`";
+    RUN_SECURITY_VIOLATION = "run.security_violation", High, Verdict::Violation,
+        "Something is open that was not: a mode was loosened, a file acts as another user, a link leads out of the tree",
+        "close it in the command; where it is meant, take `security_violation` out of `rollback_playbook.critical_failure_patterns`";
     RUN_CHECK_FAILED = "run.check_failed", High, Verdict::Fail,
         "A check passed before the governed command and fails after it", "";
     RUN_PRE_EXISTING = "run.pre_existing", Medium, Verdict::Pass,
         "A check failed before the governed command already, so that it does not count against it",
         "mend what the check looks at, so that it can tell something";
     RUN_DATA_CORRUPTION = "run.data_corruption", Critical, Verdict::Fail,
-        "Something changed that the governed command might not change",
-        "allow it with `--allow-change` if it is meant";
+        "Something changed that the governed command might not change, or content broke",
+        "if it is meant, allow it with `--allow-change`, or take `data_corruption` out of the policy's `critical_failure_patterns`";
     RUN_ROLLED_BACK = "run.rolled_back", High, Verdict::Pass,
         "The trees were put back to what they were before the governed command", "";
     RUN_ROLLBACK_FAILED = "run.rollback_failed", Critical, Verdict::Error,

@@ -120,6 +120,8 @@ pub struct Report {
     pub decisions: Vec<Decision>,
     /// More lines for people, before the headline; mostly empty.
     pub text: String,
+    /// What the verb has to say as a page of its own, in Markdown.
+    pub page: Option<String>,
 }
 
 impl Report {
@@ -138,6 +140,7 @@ impl Report {
             fingerprints_last: false,
             decisions: Vec::new(),
             text: String::new(),
+            page: None,
         }
     }
 
@@ -171,6 +174,12 @@ impl Report {
     /// Adds lines for people.
     pub fn with_text(mut self, text: String) -> Self {
         self.text = text;
+        self
+    }
+
+    /// Adds a page in Markdown, which comes in place of the general one's head.
+    pub fn with_page(mut self, page: String) -> Self {
+        self.page = Some(page);
         self
     }
 

@@ -112,6 +112,9 @@ pub(super) fn abandon(store: &Store<'_>, intent: &Intent) -> Result<(), Rollback
         if !matches!(item.way, Way::Absent) {
             remove_tree(&item.staged())?;
         }
+        if let Some(modified) = item.modified {
+            touch(&item.live(), modified).map_err(|error| stuck(item, error))?;
+        }
     }
     Intent::remove(store)
 }

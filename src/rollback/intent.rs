@@ -77,6 +77,8 @@ pub(super) struct Item {
     /// The inode that the live path has when it is done.
     pub(super) inode: u64,
     pub(super) way: Way,
+    /// The time that the live directory had, where the tree is staged in it, which changes that.
+    pub(super) modified: Option<(i64, u32)>,
 }
 
 /// How a staged tree becomes the live one.
@@ -203,6 +205,7 @@ impl Item {
             staged: spelled(staged),
             inode,
             way,
+            modified: None,
         }
     }
 

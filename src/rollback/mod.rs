@@ -9,6 +9,8 @@ mod error;
 mod execute;
 mod facts;
 mod intent;
+mod judge;
+mod limit;
 mod markdown;
 mod objects;
 mod plan;
@@ -25,12 +27,13 @@ mod store;
 pub use commit::{Atomicity, Recovered};
 pub use error::RollbackError;
 pub use execute::{Executed, Outcome, Request as ExecuteRequest, Stopped, execute};
+pub use limit::within;
 pub use markdown::markdown;
 pub use plan::{Aspect, Changes, Difference};
 pub use playbook::{Playbook, PolicyFacts, Step, Trust, schema as playbook_schema};
 pub use query::{Checked, Compared, Listed, Pruned};
 pub use restore::{Drilled, Preview, Request as RestoreRequest, Restored, RestoredTarget};
-pub use run::{Request as RunRequest, RunOutcome, Runner, State as RunState, run};
+pub use run::{Hands, Request as RunRequest, RunOutcome, Runner, Scan, State as RunState, run};
 pub use save::{Request as SaveRequest, Saved, shown};
 pub use snapshot::{Reason, Seal, Snapshot, Target, schema as snapshot_schema};
 pub use store::{Mark, Marks, Place};
@@ -257,6 +260,19 @@ pub fn mark(
 /// As [`restore`].
 pub fn drill(place: Place<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
     restore::drill(&Store::open(place, Access::Write)?, wanted)
+}
+
+/// Gives a snapshot's trees for a while, written to a place that only their owner can enter, in the
+/// order of its targets.
+///
+/// # Errors
+/// What keeps them from being written.
+pub fn lend<T>(
+    place: Place<'_>,
+    snapshot: &str,
+    act: impl FnOnce(&[std::path::PathBuf]) -> T,
+) -> Result<T, RollbackError> {
+    restore::lend(&Store::open(place, Access::Write)?, snapshot, act)
 }
 
 /// What there is to say of a snapshot's seal.

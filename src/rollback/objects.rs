@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use zstd::bulk::Compressor;
@@ -25,6 +26,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 /// What an object occupies on most file systems is a multiple of this, so that saving less is
 /// saving nothing.
 const BLOCK_BYTES: usize = 4096;
+/// What is read at a time.
+const BUFFER_BYTES: usize = 1 << 16;
 /// Bytes that are tried out before a file is compressed as a whole.
 const SAMPLE_BYTES: usize = 1 << 14;
 /// The fastest of zstd's usual levels.
@@ -79,12 +82,32 @@ impl Objects {
 
     /// Learns which objects there are; `trusted` limits that to some of them.
     pub(super) fn learn(&self, trusted: Option<&HashSet<Digest>>) -> Result<(), FileError> {
-        let listed = self.list()?;
-        let digests = listed.into_iter().filter_map(|listed| listed.digest);
+        let folders = (0..=u8::MAX).into_par_iter();
+        let found: io::Result<Vec<Vec<Digest>>> =
+            folders.map(|first| self.digests_in(first)).collect();
+        let found = found.map_err(FileError::at("list", &self.path))?;
+        let digests = found.into_iter().flatten();
         let mut known = lock(&self.known);
         known.clear();
         known.extend(digests.filter(|digest| trusted.is_none_or(|all| all.contains(digest))));
         Ok(())
+    }
+
+    /// Digests of the objects in one of the folders, which has the first byte for its name.
+    fn digests_in(&self, first: u8) -> io::Result<Vec<Digest>> {
+        let folder = hex::encode([first]);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match rustix::fs::openat(&self.directory, &*folder, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let mut digests = Vec::new();
+        for entry in rustix::fs::Dir::new(opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().unwrap_or_default();
+            digests.extend(digest_of_name(&folder, name));
+        }
+        Ok(digests)
     }
 
     /// Every file below `objects/`, in no order.
@@ -245,20 +268,32 @@ impl Objects {
             }
             false => check(wanted, &mut &file, &mut write, buffer)?,
         }
-        // A hole at the end has no byte that would make the file so long.
-        out.set_len(offset).map_err(ReadError::Write)
+        match sparse {
+            // A hole at the end has no byte that would make the file so long.
+            true => out.set_len(offset).map_err(ReadError::Write),
+            false => Ok(()),
+        }
     }
 
-    /// Reads an object and says whether it is what its name says.
-    pub(super) fn verify(&self, wanted: &Wanted, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
+    /// Reads an object, hands each chunk on, and says whether it is what its name says.
+    pub(super) fn read(
+        &self,
+        wanted: &Wanted,
+        each: &mut dyn FnMut(&[u8]),
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
         let (file, is_compressed) = self.find(&wanted.digest)?;
+        let each = |chunk: &[u8]| {
+            each(chunk);
+            Ok(())
+        };
         match is_compressed {
             true => {
                 let mut decoder =
                     zstd::stream::read::Decoder::new(file).map_err(ReadError::Read)?;
-                check(wanted, &mut decoder, |_| Ok(()), buffer)
+                check(wanted, &mut decoder, each, buffer)
             }
-            false => check(wanted, &mut &file, |_| Ok(()), buffer),
+            false => check(wanted, &mut &file, each, buffer),
         }
     }
 
@@ -322,7 +357,10 @@ fn check(
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
     buffer: &mut Vec<u8>,
 ) -> Result<(), ReadError> {
-    buffer.resize(1 << 17, 0);
+    buffer.resize(BUFFER_BYTES + BLOCK_BYTES, 0);
+    // The kernel copies whole pages fastest to where pages begin.
+    let page = buffer.as_ptr().align_offset(BLOCK_BYTES);
+    let buffer = &mut buffer[page.min(BLOCK_BYTES)..][..BUFFER_BYTES];
     let mut hasher = Hasher::default();
     let mut found = 0;
     loop {
@@ -376,17 +414,30 @@ fn share(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
 
 /// `ab/cdef…`, with an end.
 fn name(digest: &Digest, suffix: &str) -> String {
-    let hex = digest.to_string();
-    format!("{}/{}{suffix}", &hex[..2], &hex[2..])
+    let hex = digest.to_hex();
+    // Hex is ASCII.
+    let hex = str::from_utf8(&hex).unwrap_or_default();
+    [&hex[..2], "/", &hex[2..], suffix].concat()
 }
 
 /// The digest in the name of an object.
 fn digest_of(path: &Path) -> Option<Digest> {
     let file = path.file_name()?.to_str()?;
     let folder = path.parent()?.file_name()?.to_str()?;
+    digest_of_name(folder, file)
+}
+
+/// The digest in `ab` and `cdef…` together.
+fn digest_of_name(folder: &str, file: &str) -> Option<Digest> {
     let file = file.strip_suffix(COMPRESSED).unwrap_or(file);
-    (folder.len() == 2).then_some(())?;
-    Digest::parse(&format!("{folder}{file}")).ok()
+    let mut hex = [0; 64];
+    let (first, rest) = hex.split_at_mut(2);
+    if (folder.len(), file.len()) != (first.len(), rest.len()) {
+        return None;
+    }
+    first.copy_from_slice(folder.as_bytes());
+    rest.copy_from_slice(file.as_bytes());
+    Digest::parse(str::from_utf8(&hex).ok()?).ok()
 }
 
 /// Whether a sample promises that compression pays: at least a tenth.

@@ -503,15 +503,15 @@ fn triggers(policy: &policy::RollbackPlaybook) -> Vec<Trigger> {
             .map(|pattern| match pattern {
                 FailurePattern::DataCorruption => trigger(
                     "data_corruption",
-                    "a path changed that the command might not change, or content broke",
+                    "a path changed that the command might not change, a file lost its content or its end, or JSON is none any more",
                 ),
                 FailurePattern::PerformanceRegression => trigger(
                     "performance_regression",
-                    "the run is a regression, or exceeded a maximum of the policy",
+                    "the governed command took longer than it may (`--timeout`)",
                 ),
                 FailurePattern::SecurityViolation => trigger(
                     "security_violation",
-                    "there are new findings at the enforced level, or a mode was loosened",
+                    "guard finds what it did not find before, a mode was loosened, a file acts as another user, or a link leads out of its tree",
                 ),
             }),
     );

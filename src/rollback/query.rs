@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::error::RollbackError;
 use super::objects::{Objects, ReadError, Wanted};
 use super::plan::{self, Difference};
-use super::restore::present;
+use super::restore::{self, present};
 use super::snapshot::{Seal, Snapshot};
 use super::store::{Marks, Store};
 use super::{playbook, retain, run, save};
@@ -97,7 +97,7 @@ pub(super) fn check(store: &Store<'_>, read_data: bool) -> Result<Checked, Rollb
                 size_bytes: *size_bytes,
             };
             let result = match read_data {
-                true => objects.verify(&wanted, &mut buffer),
+                true => objects.read(&wanted, &mut |_| {}, &mut buffer),
                 false => objects.find(digest).map(|_| ()),
             };
             progress.files_done.fetch_add(1, Ordering::Relaxed);
@@ -152,6 +152,14 @@ pub struct Compared {
     pub unmatched: Vec<String>,
     /// Warnings.
     pub findings: Vec<Finding>,
+}
+
+impl Compared {
+    /// Whether the two are the same in every respect.
+    pub fn is_equal(&self) -> bool {
+        let mut targets = self.targets.iter();
+        self.unmatched.is_empty() && targets.all(|(_, differences)| differences.is_empty())
+    }
 }
 
 /// Compares a snapshot with another one, or with the present (`None`).
@@ -250,6 +258,7 @@ pub(super) fn prune(
     if dry_run {
         return Ok(pruned);
     }
+    restore::clear(store)?;
     for id in &pruned.removed {
         store.remove(id)?;
     }

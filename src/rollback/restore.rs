@@ -405,7 +405,10 @@ fn absent(path: &Path) -> Result<Option<Item>, RollbackError> {
 
 fn item(job: &Job<'_>) -> Item {
     let place = (job.desired.path.as_path(), job.site.staged.as_path());
-    Item::new(&job.desired.name, place, 0, Way::Tree)
+    let within = job.live.filter(|_| place.1.starts_with(place.0));
+    let mut item = Item::new(&job.desired.name, place, 0, Way::Tree);
+    item.modified = within.map(|live| live.root.modified);
+    item
 }
 
 fn created(jobs: &[Job<'_>]) -> Vec<String> {
@@ -450,8 +453,8 @@ fn stage_all(
                 commit::entries((staged, &job.desired.path), &keep, Some(Whole))?
             }
         };
-        let place = (job.desired.path.as_path(), staged.as_path());
-        *item = Item::new(&job.desired.name, place, meta.ino(), way);
+        item.inode = meta.ino();
+        item.way = way;
         let changes = match job.live {
             Some(live) => plan::changes(&job.desired, live, &job.keep),
             None => Changes {
@@ -585,14 +588,51 @@ pub struct Drilled {
     pub bytes: u64,
 }
 
+/// Writes a snapshot's trees to a scratch place for as long as `act` looks at them.
+pub(super) fn lend<T>(
+    store: &Store<'_>,
+    id: &str,
+    act: impl FnOnce(&[PathBuf]) -> T,
+) -> Result<T, RollbackError> {
+    let (snapshot, _) = store.load(id)?;
+    let scratch = scratch(store)?;
+    let build = |(index, target): (usize, &Target)| {
+        let staged = scratch.join(index.to_string());
+        files::create_private_directory(&staged)?;
+        stage::build(&stage::Request {
+            desired: target,
+            live: None,
+            staged: &staged,
+            objects: &store.objects,
+            progress: store.place.progress,
+        })?;
+        Ok(staged)
+    };
+    let targets = snapshot.targets.iter().enumerate();
+    let built: Result<Vec<PathBuf>, RollbackError> = targets.map(build).collect();
+    let done = built.map(|trees| act(&trees));
+    commit::remove_tree(&scratch)?;
+    done
+}
+
+/// The place for what is written only to be looked at; nobody else uses it while the store is locked.
+fn scratch(store: &Store<'_>) -> Result<PathBuf, RollbackError> {
+    let scratch = store.path.join("staging").join("scratch");
+    // Somebody was killed while they looked.
+    commit::remove_tree(&scratch)?;
+    Ok(scratch)
+}
+
+/// Removes what a killed rehearsal left.
+pub(super) fn clear(store: &Store<'_>) -> Result<(), RollbackError> {
+    scratch(store).map(|_| ())
+}
+
 /// Restores a snapshot to a scratch place, compares every attribute, and removes it.
 pub(super) fn drill(store: &Store<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
     let id = store.resolve(wanted)?;
     let (snapshot, seal) = store.load(&id)?;
-    let scratch = store
-        .path
-        .join("staging")
-        .join(format!("drill-{}", suffix()));
+    let scratch = scratch(store)?;
     let mut drilled = Drilled {
         findings: super::seal_findings((&id, seal), store.place.keyring),
         snapshot: id,

@@ -7,23 +7,24 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::RollbackError;
 use super::intent::Binding;
-use super::plan::Aspect;
+use super::judge;
+use super::limit::within;
 use super::restore::{self, Request as RestoreRequest};
 use super::store::{Access, Mark, Place, Store};
 use super::{SaveRequest, commit, query, save};
 use crate::base::clock::{self, Timestamp};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::files::{self, FileError};
-use crate::base::relpath::RelPath;
-use crate::inventory::Globs;
+use crate::inventory::{Globs, Progress};
+use crate::policy::FailurePattern;
 use crate::process::{self, Ended, Identity};
-use crate::report::{Finding, codes};
+use crate::report::{Finding, Verdict, codes};
 
 /// What to run, on which trees, and how it is judged.
 pub struct Request<'a> {
@@ -31,10 +32,14 @@ pub struct Request<'a> {
     pub save: SaveRequest,
     /// Paths that the command may change; without patterns: all.
     pub allow_change: &'a Globs,
-    /// Whether a change elsewhere counts as corruption.
-    pub corruption: bool,
+    /// What fires besides a command that fails.
+    pub patterns: &'a [FailurePattern],
+    /// How many times a check has to fail before it counts.
+    pub confirmations: u64,
     /// Whether trees go back by themselves.
     pub automatic: bool,
+    /// How long that may take before anything is replaced.
+    pub limit: Duration,
     /// How the trees go back.
     pub restore: RestoreRequest<'a>,
 }
@@ -82,6 +87,8 @@ pub struct RunOutcome {
     pub state: State,
     /// How the command ended.
     pub ended: Ended,
+    /// Whether somebody asked to stop before its end.
+    pub interrupted: bool,
     /// What fired, what was bad before, what went wrong on the way back.
     pub findings: Vec<Finding>,
 }
@@ -91,26 +98,45 @@ pub struct RunOutcome {
 pub type Runner<'a> =
     dyn FnMut(Option<usize>, &mut dyn FnMut(Identity)) -> Result<Ended, process::QueryError> + 'a;
 
+/// Looks for what guard finds in the trees and did not find in this snapshot. Whatever it gives
+/// counts; an error is in words.
+pub type Scan<'a> = dyn FnMut(&str) -> Result<Vec<Finding>, String> + 'a;
+
+/// What only the shell can do.
+pub struct Hands<'a> {
+    /// Runs the command and the checks.
+    pub runner: &'a mut Runner<'a>,
+    /// Scans the trees.
+    pub scan: &'a mut Scan<'a>,
+}
+
 /// Runs a governed command with so many checks.
 ///
 /// # Errors
 /// What kept it from starting. Once the command runs, everything is told in the outcome.
 pub fn run(
     place: Place<'_>,
-    (request, checks): (&Request<'_>, usize),
-    runner: &mut Runner<'_>,
+    (request, count): (&Request<'_>, usize),
+    hands: Hands<'_>,
 ) -> Result<RunOutcome, RollbackError> {
-    let mut bad_before = Vec::new();
-    for check in 0..checks {
-        bad_before.push(!run_check(runner, check));
+    let mut checks = Checks {
+        hands,
+        confirmations: request.confirmations.max(1),
+        bad_before: Vec::new(),
+    };
+    for check in 0..count {
+        let passes = checks.passes(check) == Some(true);
+        checks.bad_before.push(!passes);
+        if place.progress.is_interrupted() {
+            return Err(RollbackError::Interrupted);
+        }
     }
     let (mut journal, _guardian) = begin(place, request)?;
-    let good = checks > 0 && !bad_before.contains(&true);
-    if good {
+    if count > 0 && !checks.bad_before.contains(&true) {
         Store::open(place, Access::Write)?.mark(&journal.snapshot, Mark::Good, true)?;
     }
     let mut noted = Ok(());
-    let ended = runner(None, &mut |leader| {
+    let ended = (checks.hands.runner)(None, &mut |leader| {
         journal.leader = Some(leader);
         noted = journal.save(place);
     });
@@ -123,27 +149,24 @@ pub fn run(
         (Ok(_), Err(error)) => return Err(error),
     };
     journal.advance(place, State::CommandDone)?;
-    let run = (place, request, journal.snapshot.as_str());
-    let mut findings = found(run, (ended, &bad_before), runner)?;
+    let mut findings = found((place, request, &journal.snapshot), ended, &mut checks);
     journal.advance(place, State::ChecksDone)?;
-    let fired = findings
-        .iter()
-        .any(|one| one.code != &codes::RUN_PRE_EXISTING);
+    // Whoever interrupted it does not know what it did, and wants the trees back.
+    let interrupted = || place.progress.is_interrupted();
+    let fired = interrupted() || findings.iter().any(|one| one.verdict != Verdict::Pass);
     let state = match (fired, request.automatic) {
         (false, _) => State::Committed,
         (true, false) => State::LeftAsItIs,
         (true, true) => {
             process::stop_descendants();
-            // Whoever interrupted the command wants the trees back all the same.
-            place.progress.interrupted.store(false, Ordering::Relaxed);
             journal.advance(place, State::RollingBack)?;
-            let (state, more) = roll_back(place, &journal.snapshot, &request.restore);
+            let back = (&request.restore, Some(request.limit));
+            let (state, more) = roll_back(place, &journal.snapshot, back);
             findings.extend(more);
-            for (check, was_bad) in bad_before.iter().enumerate() {
-                if state == State::RolledBack && !was_bad && !run_check(runner, check) {
-                    let text = format!("check {} still fails after the rollback", check + 1);
-                    findings.push(Finding::new(&codes::RUN_ROLLBACK_FAILED, text));
-                }
+            if state == State::RolledBack && !interrupted() {
+                let failing = checks.still_failing();
+                // A check that somebody stopped says nothing.
+                findings.extend(failing.into_iter().filter(|_| !interrupted()));
             }
             state
         }
@@ -153,6 +176,7 @@ pub fn run(
         snapshot: journal.snapshot,
         state,
         ended,
+        interrupted: interrupted(),
         findings,
     })
 }
@@ -160,75 +184,112 @@ pub fn run(
 /// Everything that speaks against a command that has ended.
 fn found(
     (place, request, snapshot): (Place<'_>, &Request<'_>, &str),
-    (ended, bad_before): (Ended, &[bool]),
-    runner: &mut Runner<'_>,
-) -> Result<Vec<Finding>, RollbackError> {
-    if !ended.is_success() {
-        let text = format!("the command ended with {ended}");
-        return Ok(vec![Finding::new(&codes::RUN_COMMAND_FAILED, text)]);
+    ended: Ended,
+    checks: &mut Checks<'_>,
+) -> Vec<Finding> {
+    let text = match ended {
+        Ended::TimedOut => "the command was stopped when its time was over".to_owned(),
+        _ => format!("the command ended with {ended}"),
+    };
+    match ended {
+        Ended::Code(0) => {}
+        Ended::Interrupted => return Vec::new(),
+        Ended::TimedOut => return vec![Finding::new(&codes::RUN_TIMED_OUT, text)],
+        Ended::Code(_) | Ended::Signal(_) => {
+            return vec![Finding::new(&codes::RUN_COMMAND_FAILED, text)];
+        }
     }
-    let mut findings = judge(runner, bad_before);
-    if request.corruption && !request.allow_change.patterns().is_empty() {
-        findings.extend(corruption(place, snapshot, request.allow_change)?);
+    let mut findings = checks.judge();
+    let wanted = [
+        FailurePattern::DataCorruption,
+        FailurePattern::SecurityViolation,
+    ];
+    if wanted.iter().any(|one| request.patterns.contains(one)) {
+        let judged = Store::open(place, Access::Read).and_then(|store| {
+            let request = judge::Request {
+                allow_change: request.allow_change,
+                patterns: request.patterns,
+            };
+            judge::judge(&store, snapshot, &request)
+        });
+        match judged {
+            Ok(judged) => findings.extend(judged),
+            // What could not be found out is never a pass.
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::from(error));
+                findings.push(Finding::new(&codes::RUN_UNJUDGED, text));
+            }
+        }
     }
-    Ok(findings)
-}
-
-fn run_check(runner: &mut Runner<'_>, check: usize) -> bool {
-    runner(Some(check), &mut |_| {}).is_ok_and(Ended::is_success)
-}
-
-/// Runs the checks. Only what was good before counts against the command.
-fn judge(runner: &mut Runner<'_>, bad_before: &[bool]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (check, was_bad) in bad_before.iter().enumerate() {
-        let is_bad = !run_check(runner, check);
-        let number = check + 1;
-        match (is_bad, was_bad) {
-            (false, _) => {}
-            (true, true) => {
-                let text = format!("check {number} failed before the command too");
-                findings.push(Finding::new(&codes::RUN_PRE_EXISTING, text));
-            }
-            (true, false) => {
-                let text = format!("check {number} passed before the command and fails after it");
-                findings.push(Finding::new(&codes::RUN_CHECK_FAILED, text));
-            }
+    if request
+        .patterns
+        .contains(&FailurePattern::SecurityViolation)
+    {
+        match (checks.hands.scan)(snapshot) {
+            Ok(new) => findings.extend(new),
+            Err(reason) => findings.push(Finding::new(&codes::RUN_UNJUDGED, reason)),
         }
     }
     findings
 }
 
-/// What changed outside of what the command may change.
-fn corruption(
-    place: Place<'_>,
-    snapshot: &str,
-    allowed: &Globs,
-) -> Result<Vec<Finding>, RollbackError> {
-    let store = Store::open(place, Access::Read)?;
-    let compared = query::compare(&store, snapshot, None)?;
-    let mut findings = Vec::new();
-    for (target, differences) in compared.targets {
-        for difference in differences {
-            // A directory's time changes with what may change in it.
-            let counts = difference
-                .aspects
-                .iter()
-                .any(|aspect| *aspect != Aspect::Time);
-            let is_allowed = |path: &RelPath| allowed.excludes(path);
-            if counts && !difference.path.as_ref().is_some_and(is_allowed) {
-                let words: Vec<&str> = difference
-                    .aspects
-                    .iter()
-                    .map(|aspect| aspect.word())
-                    .collect();
-                let text = format!("changed, and the command might not: {}", words.join(", "));
-                let at = save::below(&target, difference.path.as_ref());
-                findings.push(Finding::new(&codes::RUN_DATA_CORRUPTION, text).at(at));
+/// The checks of a run.
+struct Checks<'a> {
+    hands: Hands<'a>,
+    /// How many times one has to fail before it counts, at least 1.
+    confirmations: u64,
+    /// Which failed before the command already.
+    bad_before: Vec<bool>,
+}
+
+impl Checks<'_> {
+    /// Whether a check passes; `None` where it failed and then passed.
+    fn passes(&mut self, check: usize) -> Option<bool> {
+        for attempt in 0..self.confirmations {
+            let ended = (self.hands.runner)(Some(check), &mut |_| {});
+            if ended.is_ok_and(Ended::is_success) {
+                return (attempt == 0).then_some(true);
             }
         }
+        Some(false)
     }
-    Ok(findings)
+
+    /// Runs the checks. Only what was good before counts against the command.
+    fn judge(&mut self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for check in 0..self.bad_before.len() {
+            let number = check + 1;
+            let (code, text) = match (self.passes(check), self.bad_before[check]) {
+                (Some(true), _) => continue,
+                (None, _) => (
+                    &codes::RUN_CHECK_UNSTEADY,
+                    format!("check {number} failed and then passed"),
+                ),
+                (Some(false), true) => (
+                    &codes::RUN_PRE_EXISTING,
+                    format!("check {number} failed before the command too"),
+                ),
+                (Some(false), false) => (
+                    &codes::RUN_CHECK_FAILED,
+                    format!("check {number} passed before the command and fails after it"),
+                ),
+            };
+            findings.push(Finding::new(code, text));
+        }
+        findings
+    }
+
+    /// The checks that the way back did not mend.
+    fn still_failing(&mut self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for check in 0..self.bad_before.len() {
+            if !self.bad_before[check] && self.passes(check) == Some(false) {
+                let text = format!("check {} still fails after the rollback", check + 1);
+                findings.push(Finding::new(&codes::RUN_ROLLBACK_FAILED, text));
+            }
+        }
+        findings
+    }
 }
 
 /// Takes the snapshot and writes the journal; refuses to start from a state that was rolled back.
@@ -276,54 +337,77 @@ fn failed_states(store: &Store<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Puts the trees back and proves it.
+/// Puts the trees back and proves it. With a limit nobody interrupts it but the clock.
 fn roll_back(
     place: Place<'_>,
     snapshot: &str,
-    request: &RestoreRequest<'_>,
+    (request, limit): (&RestoreRequest<'_>, Option<Duration>),
 ) -> (State, Vec<Finding>) {
-    let back = || {
-        let store = Store::open(place, Access::Write)?;
-        commit::recover(&store)?;
-        let request = RestoreRequest {
-            snapshot: Some(snapshot),
-            now: clock::now(),
-            ..request.clone()
-        };
-        let restored = restore::restore(&store, &request)?;
-        if let Some(before) = &restored.before {
-            let failed = digest_of(&store.load(before)?.0);
-            let mut all = failed_states(&store);
-            all.push(failed.to_string());
-            let path = store.path.join("runs/failed-states");
-            files::write_atomic(&path, 0o600, |out| writeln!(out, "{}", all.join("\n")))?;
-        }
-        query::compare(&store, snapshot, None)
-    };
     let failed = |text: String| {
-        (
-            State::RollbackFailed,
-            vec![Finding::new(&codes::RUN_ROLLBACK_FAILED, text)],
-        )
+        let finding = Finding::new(&codes::RUN_ROLLBACK_FAILED, text);
+        (State::RollbackFailed, vec![finding])
     };
-    match back() {
-        Ok(compared)
-            if compared
-                .targets
-                .iter()
-                .all(|(_, differences)| differences.is_empty()) =>
-        {
+    let (calm, after) = (Progress::default(), Progress::default());
+    let at = |progress| Place { progress, ..place };
+    let restored = match limit {
+        None => restore_all(place, snapshot, request),
+        Some(limit) => {
+            let back = || restore_all(at(&calm), snapshot, request);
+            match within(limit, &calm.interrupted, back) {
+                (Err(RollbackError::Interrupted), true) => {
+                    let seconds = limit.as_secs_f64();
+                    return failed(format!(
+                        "it took longer than {seconds} s; nothing was replaced"
+                    ));
+                }
+                (restored, _) => restored,
+            }
+        }
+    };
+    let place = limit.map_or(place, |_| at(&after));
+    let compared = restored.and_then(|()| {
+        let store = Store::open(place, Access::Read)?;
+        query::compare(&store, snapshot, None)
+    });
+    match compared {
+        Ok(compared) if compared.is_equal() => {
             let text = format!("the trees are what they were in snapshot {snapshot}");
-            (
-                State::RolledBack,
-                vec![Finding::new(&codes::RUN_ROLLED_BACK, text)],
-            )
+            let finding = Finding::new(&codes::RUN_ROLLED_BACK, text);
+            (State::RolledBack, vec![finding])
         }
         Ok(_) => {
             failed("the trees are not what they were: something still writes into them".into())
         }
         Err(error) => failed(format!("{:#}", anyhow::Error::from(error))),
     }
+}
+
+/// Restores every target, and remembers the state that failed.
+fn restore_all(
+    place: Place<'_>,
+    snapshot: &str,
+    request: &RestoreRequest<'_>,
+) -> Result<(), RollbackError> {
+    let store = Store::open(place, Access::Write)?;
+    commit::recover(&store)?;
+    let request = RestoreRequest {
+        snapshot: Some(snapshot),
+        now: clock::now(),
+        ..request.clone()
+    };
+    let restored = restore::restore(&store, &request)?;
+    if let Some(before) = &restored.before {
+        let failed = digest_of(&store.load(before)?.0);
+        // A command may fail without having changed anything; what was there is no worse for it.
+        if failed == digest_of(&store.load(snapshot)?.0) {
+            return Ok(());
+        }
+        let mut all = failed_states(&store);
+        all.push(failed.to_string());
+        let path = store.path.join("runs/failed-states");
+        files::write_atomic(&path, 0o600, |out| writeln!(out, "{}", all.join("\n")))?;
+    }
+    Ok(())
 }
 
 impl Journal {
@@ -424,7 +508,7 @@ pub(super) fn recover(place: Place<'_>, now: Timestamp) -> Result<Option<Finding
         now,
         audit_head: None,
     };
-    let (state, findings) = roll_back(place, &journal.snapshot, &request);
+    let (state, findings) = roll_back(place, &journal.snapshot, (&request, None));
     match state {
         State::RolledBack => {
             end(place, &mut journal, state)?;

@@ -22,6 +22,8 @@ use crate::inventory::{self, Details, Entry, Progress};
 
 /// Entries that one thread makes in a row.
 const BATCH: usize = 64;
+/// Files above this are made alone, bytes.
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// What to build, and out of what.
 pub(super) struct Request<'a> {
@@ -90,10 +92,20 @@ pub(super) fn build(request: &Request<'_>) -> Result<Built, RollbackError> {
         .progress
         .files_total
         .fetch_add(files, Ordering::Relaxed);
-    let made: Result<(), RollbackError> = others
-        .par_chunks(BATCH)
-        .try_for_each(|batch| builder.make_all(batch));
-    made?;
+    // The largest first and alone, so that no thread ends long after the others.
+    let size = |(_, entry, _): &Item<'_>| match entry {
+        Entry::File(file) => file.size_bytes,
+        _ => 0,
+    };
+    let (mut large, small): (Vec<Item<'_>>, Vec<Item<'_>>) = others
+        .into_iter()
+        .partition(|item| size(item) > LARGE_BYTES);
+    large.sort_by_key(|item| std::cmp::Reverse(size(item)));
+    let batches: Vec<&[Item<'_>]> = large.chunks(1).chain(small.chunks(BATCH)).collect();
+    batches
+        .par_iter()
+        .with_max_len(1)
+        .try_for_each(|batch| builder.make_all(batch))?;
     for (path, group) in followers {
         let leader = usize::try_from(group)
             .ok()
@@ -248,7 +260,9 @@ impl Builder<'_> {
     ) -> Result<(), RollbackError> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR);
+        // Nobody else can enter the directory. The mask may take some bits away again.
+        let bits = Mode::from_raw_mode((details.mode & 0o777) as _);
+        let file = rustix::fs::openat(directory, name, flags, bits);
         let file = File::from(file.map_err(at("create", self.shown(path)))?);
         let copied = self
             .request
@@ -323,10 +337,14 @@ fn is_what_is_wanted(
 /// Gives an open file or directory everything that a snapshot keeps of it.
 pub(super) fn set_all(file: BorrowedFd<'_>, details: &Details) -> io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
-    if (stat.st_uid, stat.st_gid) != (details.user, details.group) {
+    let has_owner = (stat.st_uid, stat.st_gid) == (details.user, details.group);
+    if !has_owner {
         rustix::fs::fchown(file, uid(details), gid(details))?;
     }
-    rustix::fs::fchmod(file, mode(details))?;
+    // A change of owner may have taken bits away.
+    if !has_owner || stat.st_mode & 0o7777 != details.mode {
+        rustix::fs::fchmod(file, mode(details))?;
+    }
     for (name, value) in &details.attributes {
         rustix::fs::fsetxattr(file, &**name, value, rustix::fs::XattrFlags::empty())?;
     }

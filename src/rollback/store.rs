@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::RollbackError;
-use super::objects::Objects;
+use super::objects::{Objects, Wanted};
 use super::snapshot::{ParseError, Seal, Snapshot};
 use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
@@ -175,6 +175,19 @@ impl<'a> Store<'a> {
                 reason: error.to_string(),
             }),
         }
+    }
+
+    /// Reads the content of a file that a snapshot names, chunk by chunk.
+    pub(super) fn read(
+        &self,
+        wanted: &Wanted,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), RollbackError> {
+        let read = self.objects.read(wanted, each, &mut Vec::new());
+        read.map_err(|error| RollbackError::Damaged {
+            path: self.objects.shown(&wanted.digest),
+            reason: error.to_string(),
+        })
     }
 
     /// Writes a snapshot whose objects are durable; when this returns, so is the snapshot.

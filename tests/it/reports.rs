@@ -101,6 +101,12 @@ fn every_format_is_written_in_one_run_whatever_the_verdict() {
         ("guard --target tree", 0),
         ("guard --target hostile", 19),
         ("guard --target none", 2),
+        ("rollback snapshot --target-dirs tree --label first", 0),
+        ("rollback list", 0),
+        ("rollback restore first --dry-run", 0),
+        ("rollback diff first", 0),
+        ("rollback show none", 2),
+        ("rollback bogus", 2),
         ("audit verify", 0),
         ("audit verify --expect-head 99:-", 1),
     ] {
@@ -200,6 +206,18 @@ fn a_report_replaces_neither_what_is_verified_nor_what_is_signed() {
             assert_eq!(place.read(MANIFEST), before, "{line}: {file}");
             assert_eq!(place.read("tree/a.json"), "{\"a\": 1}\n", "{line}: {file}");
         }
+    }
+    let made = "rollback --target-dirs tree --output playbook.json";
+    assert_eq!(place.run(words(made)).code, 0);
+    let playbook = place.read("playbook.json");
+    for line in [
+        "rollback show playbook.json --report markdown=playbook.json",
+        "rollback drill playbook.json --output ./playbook.json",
+        "rollback execute playbook.json --report csv=tree/../playbook.json",
+        "rollback show --bogus playbook.json --output playbook.json",
+    ] {
+        assert_eq!(place.run(words(line)).code, 2, "{line}");
+        assert_eq!(place.read("playbook.json"), playbook, "{line}");
     }
     // Beside what is signed it is at least told.
     let ran = place.run([
@@ -324,5 +342,41 @@ fn a_line_for_people_is_no_command_of_a_workflow() {
     assert_eq!(ran.code, 1, "{ran:?}");
     for line in ran.stdout.lines().chain(ran.stderr.lines()) {
         assert!(!line.starts_with("::") && !line.contains("##["), "{line}");
+    }
+}
+
+#[test]
+fn format_markdown_is_the_report_in_markdown_on_stdout_and_refused_where_there_is_none() {
+    let place = prepare();
+    for line in [
+        "verify --manifest tree/integrity_manifest.json",
+        "verify --manifest hostile/integrity_manifest.json",
+        "verify --manifest none",
+        "guard --target hostile",
+        "rollback snapshot --target-dirs tree",
+        "rollback list",
+        "audit verify",
+    ] {
+        let page = |flags: &str| {
+            let ran = place.run(words(line).into_iter().chain(words(flags)));
+            let varying = |text: &&str| text.starts_with("| duration") || text.starts_with("| run");
+            let lines: Vec<_> = ran.stdout.lines().filter(|text| !varying(text)).collect();
+            (ran.code, lines.join("\n"))
+        };
+        let (code, text) = page("--format markdown");
+        let verb = words(line)[0];
+        assert!(
+            text.starts_with(&format!("## agp {verb}: ")),
+            "{line}: {text}"
+        );
+        // A snapshot taken again, and a log that grew by it, are other ones.
+        if !["rollback", "audit"].contains(&verb) {
+            assert_eq!(page("--report markdown=-"), (code, text), "{line}");
+        }
+    }
+    for line in ["audit show", "guard rules list", "tool schema policy"] {
+        let ran = place.run(words(line).into_iter().chain(["--format", "markdown"]));
+        assert_eq!(ran.code, 2, "{line}: {ran:?}");
+        assert!(ran.stderr.contains("not a report"), "{line}: {ran:?}");
     }
 }

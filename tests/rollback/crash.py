@@ -4,11 +4,14 @@
     crash.py kill     [--agp PATH] [--on DIR] [--step N]     SIGKILL at every mutating system call (strace)
     crash.py power    [--agp PATH] [--on DIR]                a power cut after every acknowledged success (xfs_io shutdown)
     crash.py full     [--agp PATH]                           no space, no inodes (tmpfs), EIO from fsync (strace)
+    crash.py mount    [--agp PATH] [--step N]                a target that is a mount point, killed at every mutating system call
     crash.py flip     [--agp PATH]                           every byte of a small store flipped
+    crash.py refuse   [--agp PATH]                           every byte of a playbook flipped; wrong keys; misspelt snapshots
     crash.py faithful [--agp PATH] [--on DIR]                20,000 entries: every attribute after a restore
 
 A tree's state is taken by this script alone, so that agp is not its own judge. `--on` names a directory; with
-`--on ext4` or `--on xfs` a file system of that kind is made in a file and mounted (needs root), otherwise /dev/shm is used.
+`--on ext4` or `--on xfs` a file system of that kind is made in a file and mounted (needs root), without it or with
+`--on tmpfs` /dev/shm is used.
 Ends with 0 if nothing was torn and nothing was lost.
 """
 import argparse
@@ -24,7 +27,8 @@ import sys
 import tempfile
 
 MUTATING = ("openat mkdirat mkdir renameat2 renameat rename linkat link symlinkat mknodat unlinkat unlink rmdir write pwrite64 "
-            "fchmod fchmodat chmod fchown fchownat fsetxattr lsetxattr fremovexattr utimensat ftruncate fsync syncfs flock").split()
+            "fchmod fchmodat chmod fchown fchownat fsetxattr lsetxattr fremovexattr utimensat ftruncate fsync syncfs flock "
+            "ioctl copy_file_range").split()
 KEY = "hex:" + "0123456789abcdef" * 4
 
 
@@ -97,7 +101,7 @@ def damage(root):
 def place(on):
     """A directory on the asked-for file system, and its mount point (None where it is no mount of ours)."""
     if on not in ("ext4", "xfs"):
-        with tempfile.TemporaryDirectory(dir=on or "/dev/shm") as folder:
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if on in (None, "tmpfs") else on) as folder:
             yield folder, None
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
@@ -171,7 +175,7 @@ def kill(options):
     return any(sum(row[1:]) for row in counts.values()) or any(row[0] == 0 for row in counts.values())
 
 
-def one_kill(work, verb, at):
+def one_kill(work, verb, at, entry_by_entry=False):
     """(torn, lost, not recovered) after one kill; None where the command came to its end."""
     for name in ("a", "b"):
         small_tree(work.folder + "/" + name, name)
@@ -192,7 +196,9 @@ def one_kill(work, verb, at):
     if not killed(done):
         return None
     torn = lost = stuck = 0
-    if verb == "restore":
+    if entry_by_entry:
+        pass  # not before the next command has recovered it
+    elif verb == "restore":
         # Each target is wholly old or wholly new at any moment.
         torn += sum(now not in (before, after) for now, before, after in zip(work.state(), bad, old))
     else:
@@ -210,6 +216,43 @@ def one_kill(work, verb, at):
     if torn or lost or stuck:
         print("  %s at %s %d: torn %d, lost %d, stuck %d" % (verb, *at, torn, lost, stuck), flush=True)
     return bool(torn), bool(lost), bool(stuck)
+
+
+def mount(options):
+    """Nothing exchanges a mount point: its entries are exchanged one by one, and a kill between two is recovered from."""
+    kills = torn = lost = unrecovered = 0
+
+    @contextlib.contextmanager
+    def mounted():
+        with place(None) as (folder, _):
+            os.mkdir(folder + "/a")
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder + "/a"], check=True)
+            try:
+                yield Work(options.agp, folder)
+            finally:
+                subprocess.run(["umount", "-l", folder + "/a"], check=True)
+    with mounted() as work:
+        for name in ("a", "b"):
+            small_tree(work.folder + "/" + name, name)
+        work.run("rollback", "snapshot", "--target-dirs", "a", "b", "--label", "first")
+        old = work.state()
+        for name in ("a", "b"):
+            damage(work.folder + "/" + name)
+        told = json.loads(work.run("rollback", "restore", "first", "--yes", "--json").stdout)
+        ways = [target["atomicity"] for target in told["targets"]]
+        wrong = work.state() != old or ways != ["entry", "tree"]
+    for call in MUTATING:
+        number = 0
+        while True:
+            number += options.step
+            with mounted() as work:
+                outcome = one_kill(work, "restore", (call, number), entry_by_entry=True)
+            if outcome is None:
+                break
+            kills, torn, lost, unrecovered = (sum(pair) for pair in zip((kills, torn, lost, unrecovered), (1, *outcome)))
+    print("mount point as target: restored %s, %s; %d kills, %d torn, %d lost, %d not recovered"
+          % ("wrongly" if wrong else "rightly", " and ".join(ways), kills, torn, lost, unrecovered), flush=True)
+    return wrong or torn or lost or unrecovered or kills == 0
 
 
 def backdate(work):
@@ -255,7 +298,7 @@ def power(options):
                 old = work.state()
                 work.run("rollback", "snapshot", "--target-dirs", "a", "b", "--label", "first")
                 cut()
-                for what in ("snapshot", "restore", "undo"):
+                for what in ("snapshot", "restore", "undo", "prune"):
                     rounds += 1
                     if what == "snapshot":
                         good = work.run("rollback", "check", "--read-data", code=None).returncode == 0 and work.state() == old
@@ -267,10 +310,22 @@ def power(options):
                         work.run("rollback", "restore", "first", "--yes")
                         cut()
                         good = work.state() == old
-                    else:
+                    elif what == "undo":
                         work.run("rollback", "undo", "--yes")
                         cut()
                         good = work.state() == bad
+                    else:
+                        work.run("rollback", "pin", "first")
+                        put(work.folder + "/a/passing", b"passing" * 1000)
+                        work.run("rollback", "snapshot", "--target-dirs", "a", "b")
+                        os.unlink(work.folder + "/a/passing")
+                        backdate(work)
+                        put(work.folder + "/policy.json", b'{"rollback_playbook": {"backup_retention_days": 1}}')
+                        told = json.loads(work.run("rollback", "prune", "-c", "policy.json", "--json").stdout)
+                        cut()
+                        good = told["summary"]["objects"] > 0 and work.run("rollback", "check", "--read-data", code=None).returncode == 0
+                        work.run("rollback", "restore", "first", "--yes")
+                        good &= work.state() == old
                     lost += not good
                     if not good:
                         print("  lost after %s, seed %d" % (what, seed))
@@ -325,7 +380,7 @@ def full(options):
                 subprocess.run(["umount", "-l", mount], check=True)
     print("full disk: %d sizes, %d refusals, %d wrong" % (rounds, refused, wrong), flush=True)
     eio_wrong = eio_rounds = 0
-    for call in ("fsync", "syncfs"):
+    for call in ("fsync", "syncfs", "write", "mkdirat", "renameat2", "linkat"):
         for verb in ("snapshot", "restore"):
             number = 0
             while True:
@@ -349,14 +404,19 @@ def full(options):
                         hit = [line for line in file if "INJECTED" in line]
                     if not hit:
                         break
-                    # Without its cache of digests a snapshot is slower and as good.
-                    harmless = all("/cache" in line for line in hit)
+                    # Without its cache of digests a snapshot is slower and as good; what cannot be linked is copied.
+                    harmless = call not in ("fsync", "syncfs") or all("/cache" in line for line in hit)
                     eio_rounds += 1
                     now = work.state()
                     # Never "ok" with a disk that refused; never torn.
-                    torn = now not in (bad, before) if verb == "restore" else now != bad
+                    # Each target is old or new, and after the recovery all are the one or the other.
+                    torn = any(one not in two for one, two in zip(now, zip(bad, before))) if verb == "restore" else now != bad
+                    if done.returncode == 0:
+                        torn |= now != before if verb == "restore" else \
+                            work.run("rollback", "check", "--read-data", code=None).returncode != 0
                     eio_wrong += (done.returncode == 0 and not harmless) or torn
                     work.run("rollback", "recover", code=None)
+                    eio_wrong += work.state() not in (bad, before)
                     work.run("rollback", *words)
                     work.run("rollback", "check", "--read-data")
                     eio_wrong += verb == "restore" and work.state() != before
@@ -416,6 +476,65 @@ def flip(options):
     print("flip: %d bytes, %d restored all the same (right each time), %d wrong, %d without the file's name" %
           (rounds, harmless, wrong, unnamed), flush=True)
     return wrong or unnamed or rounds == 0
+
+
+# ---- Refuse ----
+
+def refuse(options):
+    """What is no playbook of ours, and what is no snapshot, changes nothing and says why."""
+    wrong = rounds = same = 0
+    with place(None) as (folder, _):
+        work = Work(options.agp, folder)
+        for name in ("a", "b"):
+            small_tree(folder + "/" + name, name)
+        work.run("rollback", "--target-dirs", "a", "b", "--label", "before-import", "--output", "playbook.json")
+        old = work.state()
+        damage(folder + "/a")
+        bad = work.state()
+        with open(folder + "/playbook.json", "rb") as file:
+            text = file.read()
+        document = json.loads(text)
+
+        def refused(content, *words, key=KEY, code=(1, 2), say=b""):
+            nonlocal wrong, rounds
+            rounds += 1
+            put(folder + "/other.json", content)
+            work.env["POCKETMON_SIGN_SECRET"] = key
+            done = work.run("rollback", *words, code=None)
+            work.env["POCKETMON_SIGN_SECRET"] = KEY
+            right = done.returncode in code and work.state() == bad and say in done.stderr
+            wrong += not right
+            if not right:
+                print("  %s: exit %d: %s" % (words, done.returncode, done.stderr[-300:]), flush=True)
+        for at in range(len(text)):
+            flipped = text[:at] + bytes([text[at] ^ (1 << (at % 7))]) + text[at + 1:]
+            try:
+                equal = json.loads(flipped) == document
+            except ValueError:
+                equal = False
+            if equal:
+                # Space between words means nothing, and nothing is run for it.
+                same += 1
+                continue
+            refused(flipped, "execute", "other.json", "--approve")
+        execute = ("execute", "other.json", "--approve")
+        refused(b"", *execute)
+        refused(text[:-2], *execute)
+        refused(text * 2, *execute)
+        refused(text, *execute, key="hex:" + "fedcba9876543210" * 4)
+        refused(json.dumps(dict(document, signature=None)).encode(), *execute)
+        refused(json.dumps(dict(document, expires_at="2020-01-01T00:00:00Z")).encode(), *execute)
+        flips = rounds - 6
+        for wanted, meant in (("before-inport", b"before-import"), ("last-goood", b"last-good"), ("lastt", b"last"),
+                              (document["id"][:-1] + "x", document["id"].encode())):
+            refused(text, "restore", wanted, "--yes", code=(2,), say=b"did you mean `%s`?" % meant)
+        refused(text, "restore", "zzz", "--yes", code=(2,), say=b"no snapshot `zzz`")
+        put(folder + "/other.json", text)
+        work.run("rollback", "execute", "other.json", "--approve")
+        wrong += work.state() != old
+    print("refuse: %d bytes of a playbook flipped and %d other requests, %d wrong; %d bytes mean nothing; the playbook itself ran"
+          % (flips, rounds - flips, wrong, same), flush=True)
+    return wrong or flips == 0
 
 
 def rebuild(root, kept, name):
@@ -493,7 +612,7 @@ def faithful(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["kill", "power", "full", "flip", "faithful"])
+    parser.add_argument("test", choices=["kill", "mount", "power", "full", "flip", "refuse", "faithful"])
     parser.add_argument("--agp", default="target/release/agp")
     parser.add_argument("--on", default=None)
     parser.add_argument("--step", type=int, default=1)
@@ -505,7 +624,7 @@ def main():
             options.mounted = folder
             failed = kill(options)
     else:
-        failed = {"kill": kill, "power": power, "full": full, "flip": flip, "faithful": faithful}[options.test](options)
+        failed = {"kill": kill, "mount": mount, "power": power, "full": full, "flip": flip, "refuse": refuse, "faithful": faithful}[options.test](options)
     sys.exit(1 if failed else 0)
 
 

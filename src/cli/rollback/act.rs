@@ -14,6 +14,9 @@ use crate::rollback::{
     RestoreRequest, Restored, RollbackError, SaveRequest, Saved,
 };
 
+/// How many differences people get to see.
+const DIFFERENCES_SHOWN: usize = 50;
+
 /// Does what was asked for.
 pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Failure> {
     let place = place(context)?;
@@ -223,12 +226,33 @@ fn restore(
             body.differences.extend(lines);
         }
         let headline = format!("would restore `{}`: {}", arguments.snapshot, told(total));
-        return Ok(report(headline, Vec::new(), &body));
+        let lines = difference_lines(&body.differences);
+        return Ok(report(headline, Vec::new(), &body).with_text(lines));
     }
+    // Nobody is asked about what cannot be done.
+    rollback::show(place, &arguments.snapshot).map_err(failure)?;
     let question = format!("restore `{}` over what is there now", arguments.snapshot);
     context.confirm(arguments.how.yes, &question)?;
     let restored = rollback::restore(place, &request).map_err(failure)?;
     Ok(restored_report("restore", restored))
+}
+
+/// A line for people for each difference, as far as people read.
+fn difference_lines(differences: &[DifferenceLine]) -> String {
+    let line = |one: &DifferenceLine| {
+        let place = match one.path.as_str() {
+            "" => one.target.clone(),
+            path => format!("{}/{path}", one.target),
+        };
+        format!("  {place}: {}\n", one.aspects.join(", "))
+    };
+    let shown = differences.iter().take(DIFFERENCES_SHOWN);
+    let mut lines: String = shown.map(line).collect();
+    if differences.len() > DIFFERENCES_SHOWN {
+        let more = differences.len() - DIFFERENCES_SHOWN;
+        lines.push_str(&format!("  … and {more} more; `--json` has them all\n"));
+    }
+    lines
 }
 
 fn sum(a: Changes, b: Changes) -> Changes {
@@ -335,12 +359,32 @@ fn line_of(line: &SnapshotLine) -> String {
 pub(super) fn show_report(listed: &Listed) -> Report {
     let mut body = body("show", "shown");
     let mut headline = listed.id.clone();
+    let mut lines = String::new();
     if let Some(line) = SnapshotLine::of(listed) {
         headline = line_of(&line);
+        let seal = match (&line.key_id, line.authentic) {
+            (Some(key), true) => format!("sealed with key {key}"),
+            (Some(key), false) => format!("sealed with key {key}, which is not at hand"),
+            (None, _) => "not sealed".to_owned(),
+        };
+        lines = format!("  taken {}, {seal}\n", line.created_at);
+        for target in &line.targets {
+            lines.push_str(&format!(
+                "  {} ({}): {}, {}, digest {}…\n",
+                target.target,
+                target.absolute_path,
+                units::count(target.files, "file"),
+                units::bytes(target.bytes),
+                &target.root_digest[..12],
+            ));
+            for path in &target.incomplete {
+                lines.push_str(&format!("    without {path}\n"));
+            }
+        }
         body.snapshots.push(line);
     }
     body.summary.snapshot = Some(listed.id.clone());
-    report(headline, Vec::new(), &body)
+    report(headline, Vec::new(), &body).with_text(lines)
 }
 
 fn diff(arguments: &DiffArgs, place: Place<'_>) -> Result<Report, Failure> {

@@ -1,19 +1,20 @@
 //! `agp rollback run`: a command whose trees go back when it fails.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
 use super::act::{self, failure, report};
+use super::scan::Scan;
 use super::{RunArgs, body::RollbackBody};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::keys;
-use crate::cli::spine::Context;
+use crate::cli::spine::{self, Context};
 use crate::inventory::Globs;
-use crate::policy::FailurePattern;
 use crate::process::{self, Governed, Identity};
 use crate::report::Report;
 use crate::rollback::{
-    self, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest,
+    self, Hands, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest,
 };
 
 /// Runs the command.
@@ -33,9 +34,10 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
             ..save
         },
         allow_change: &allow_change,
-        corruption: policy
-            .critical_failure_patterns
-            .contains(&FailurePattern::DataCorruption),
+        patterns: &policy.critical_failure_patterns,
+        confirmations: policy.confirmations,
+        limit: Duration::try_from_secs_f64(policy.rollback_timeout_seconds)
+            .unwrap_or(Duration::MAX),
         automatic: policy.auto_rollback_on_failure,
         restore: RestoreRequest {
             snapshot: None,
@@ -65,13 +67,32 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
         };
         process::govern(&governed, started)
     };
+    let scan = Scan::wanted(context)?;
+    let mut behind = BTreeMap::new();
+    let mut look = |snapshot: &str| {
+        let Some(scan) = &scan else {
+            return Ok(Vec::new());
+        };
+        let found = scan.new_ones((&arguments.target_dirs, snapshot));
+        let (found, explanations) = found.map_err(|failure| words(&failure))?;
+        behind.extend(explanations);
+        Ok(found)
+    };
+    let hands = Hands {
+        runner: &mut runner,
+        scan: &mut look,
+    };
     let checks = arguments.check.len();
-    rollback::run(place, (&request, checks), &mut runner)
-        .map(told)
-        .map_err(failure)
+    let outcome = rollback::run(place, (&request, checks), hands).map_err(failure)?;
+    told(outcome).map(|report| report.with_explanations(behind))
 }
 
-fn told(outcome: RunOutcome) -> Report {
+fn words(failure: &Failure) -> String {
+    let first = failure.findings.first();
+    first.map_or(String::new(), |finding| finding.message.clone())
+}
+
+fn told(outcome: RunOutcome) -> Result<Report, Failure> {
     let (status, text) = match outcome.state {
         RunState::Committed => ("committed", "the command succeeded"),
         RunState::RolledBack => (
@@ -84,11 +105,21 @@ fn told(outcome: RunOutcome) -> Report {
         ),
         _ => ("rollback_failed", "the rollback failed"),
     };
+    if outcome.interrupted && outcome.state != RunState::RollbackFailed {
+        let mut failure = spine::interrupted();
+        for finding in &mut failure.findings {
+            finding.message = format!(
+                "{}; {text} (snapshot `{}`)",
+                finding.message, outcome.snapshot
+            );
+        }
+        return Err(failure);
+    }
     let mut body: RollbackBody = act::body("run", status);
     let headline = format!(
         "{text} ({}; snapshot `{}`)",
         outcome.ended, outcome.snapshot
     );
     body.summary.snapshot = Some(outcome.snapshot);
-    report(headline, outcome.findings, &body)
+    Ok(report(headline, outcome.findings, &body))
 }

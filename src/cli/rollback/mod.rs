@@ -4,6 +4,7 @@ mod act;
 mod body;
 mod govern;
 mod playbook;
+mod scan;
 
 use std::path::PathBuf;
 
@@ -42,10 +43,10 @@ pub struct RollbackArgs {
 /// How to take a snapshot.
 #[derive(Debug, Args)]
 pub struct TakeArgs {
-    /// Call it this
+    /// Call the snapshot this
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
-    /// Keep it whatever its age
+    /// Keep the snapshot whatever its age
     #[arg(long)]
     pub pin: bool,
     /// Read every file, whatever its times say
@@ -106,7 +107,7 @@ pub struct SnapshotArgs {
 /// Flags of `agp rollback run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: agp rollback run --target-dirs output --check './check.sh' -- make assets"
+    after_help = "The trees go back when the command fails, is signalled or takes too long, when a check that passed before fails after it, and for what the policy's `critical_failure_patterns` name. Rolled back is never success: the exit code is 1, 18 (too long) or 19 (guard finds what it did not find before, or something is open that was not), and 2 where the trees could not be put back.\n\nExample: agp rollback run --target-dirs output --check './check.sh' -- make assets"
 )]
 pub struct RunArgs {
     /// Take in these trees, none inside another
@@ -160,7 +161,7 @@ pub struct HowArgs {
     /// Keep the trees that are replaced in quarantine, where only their owner can enter
     #[arg(long)]
     pub keep_failed: bool,
-    /// Give up what is there now and cannot be kept for `undo`
+    /// Go on although something that is there now cannot be kept for `undo`
     #[arg(long)]
     pub allow_incomplete: bool,
     /// Where the secret comes from.
@@ -189,14 +190,11 @@ pub struct OneArgs {
 
 /// Flags of `agp rollback show`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: agp rollback show rollback_playbook.json --markdown")]
+#[command(after_help = "Example: agp rollback show rollback_playbook.json --format markdown")]
 pub struct ShowArgs {
     /// A playbook's file; or a snapshot's name or its beginning, a label, `last` or `last-good`
     #[arg(value_name = "SNAPSHOT|PLAYBOOK")]
-    pub what: String,
-    /// Print a playbook as a page for a person on call (the same as `--format markdown`)
-    #[arg(long)]
-    pub markdown: bool,
+    pub what: PathBuf,
     /// Where the secret comes from.
     #[command(flatten)]
     pub key: KeyArgs,
@@ -225,7 +223,7 @@ pub struct ExecuteArgs {
 pub struct DrillArgs {
     /// A playbook's file; or a snapshot's name or its beginning, a label, `last` or `last-good`
     #[arg(value_name = "SNAPSHOT|PLAYBOOK", default_value = "last")]
-    pub what: String,
+    pub what: PathBuf,
     /// Where the secret comes from.
     #[command(flatten)]
     pub key: KeyArgs,
@@ -304,6 +302,17 @@ impl RollbackArgs {
         )
     }
 
+    /// The files that it reads.
+    pub fn reads(&self) -> impl Iterator<Item = &PathBuf> {
+        let playbook = match &self.action {
+            Some(Action::Show(arguments)) => Some(&arguments.what),
+            Some(Action::Drill(arguments)) => Some(&arguments.what),
+            Some(Action::Execute(arguments)) => Some(&arguments.playbook),
+            _ => None,
+        };
+        self.key().key_file.iter().chain(playbook)
+    }
+
     /// The key flags.
     pub fn key(&self) -> &KeyArgs {
         match &self.action {
@@ -361,7 +370,7 @@ impl RollbackArgs {
         match &self.action {
             None => playbook::prepare((&self.target_dirs, &self.take), context),
             Some(Action::Run(arguments)) => govern::run(arguments, context).map(Done::Report),
-            Some(Action::Show(arguments)) => playbook::show(arguments, context),
+            Some(Action::Show(arguments)) => playbook::show(arguments, context).map(Done::Report),
             Some(Action::Drill(arguments)) => playbook::drill(arguments, context).map(Done::Report),
             Some(Action::Execute(arguments)) => {
                 playbook::execute(arguments, context).map(Done::Report)

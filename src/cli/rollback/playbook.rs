@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Parser;
@@ -70,11 +69,6 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Output, error))
 }
 
-/// Whether a word names a playbook's file rather than a snapshot.
-fn is_playbook(what: &str) -> bool {
-    Path::new(what).is_file()
-}
-
 /// A playbook that can be trusted as far as a key can tell, and what to say of it.
 fn read(path: &Path, place: Place<'_>) -> Result<(Playbook, Vec<Finding>), Failure> {
     let (playbook, trust) = Playbook::read(path, place).map_err(|error| match error {
@@ -96,19 +90,16 @@ fn read(path: &Path, place: Place<'_>) -> Result<(Playbook, Vec<Finding>), Failu
 }
 
 /// Shows a playbook or a snapshot.
-pub(super) fn show(arguments: &ShowArgs, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn show(arguments: &ShowArgs, context: &Context<'_>) -> Result<Report, Failure> {
     let place = act::place(context)?;
-    if !is_playbook(&arguments.what) {
-        let listed = rollback::show(place, &arguments.what).map_err(failure)?;
-        return Ok(Done::Report(act::show_report(&listed)));
+    // What names no file names a snapshot.
+    if !arguments.what.is_file() {
+        let wanted = arguments.what.to_string_lossy();
+        let listed = rollback::show(place, &wanted).map_err(failure)?;
+        return Ok(act::show_report(&listed));
     }
-    let (playbook, findings) = read(Path::new(&arguments.what), place)?;
-    if arguments.markdown || context.global.wants_markdown() {
-        let page = rollback::markdown(&playbook);
-        return Ok(Done::Data(Box::new(move |out| {
-            out.write_all(page.as_bytes())
-        })));
-    }
+    let (playbook, findings) = read(&arguments.what, place)?;
+    let page = rollback::markdown(&playbook);
     let mut body = act::body("show", "shown");
     body.summary.snapshot = Some(playbook.id.clone());
     let steps: Vec<String> = playbook
@@ -117,20 +108,19 @@ pub(super) fn show(arguments: &ShowArgs, context: &Context<'_>) -> Result<Done, 
         .map(|step| format!("  {}: {}", step.id, step.title))
         .collect();
     body.playbook = Some(playbook);
-    let headline = format!("playbook `{}`", arguments.what);
-    Ok(Done::Report(
-        report(headline, findings, &body).with_text(steps.join("\n")),
-    ))
+    let headline = format!("playbook `{}`", rollback::shown(&arguments.what));
+    let report = report(headline, findings, &body);
+    Ok(report.with_text(steps.join("\n")).with_page(page))
 }
 
 /// Rehearses a snapshot, or a playbook and writes into it what that found.
 pub(super) fn drill(arguments: &DrillArgs, context: &Context<'_>) -> Result<Report, Failure> {
     let place = act::place(context)?;
-    if !is_playbook(&arguments.what) {
-        let drilled = rollback::drill(place, &arguments.what).map_err(failure)?;
+    let path = &arguments.what;
+    if !path.is_file() {
+        let drilled = rollback::drill(place, &path.to_string_lossy()).map_err(failure)?;
         return Ok(act::drill_report(drilled));
     }
-    let path = Path::new(&arguments.what);
     let (mut playbook, findings) = read(path, place)?;
     let mut drilled =
         rollback::rehearse(place, &mut playbook, context.started_at).map_err(failure)?;
@@ -204,19 +194,10 @@ fn told(
 /// Runs one step, and asks it to stop when its time is over; a restore that has reached its commit
 /// point goes on to its end.
 fn within_time(step: &Step, context: &Context<'_>) -> Outcome {
-    let interrupted = Arc::clone(&context.progress.interrupted);
-    let (finished, wait) = mpsc::channel::<()>();
-    let timeout = Duration::from_secs(step.timeout_seconds.max(1));
-    let watch = std::thread::spawn(move || {
-        let is_late = wait.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout);
-        if is_late {
-            interrupted.store(true, Ordering::Relaxed);
-        }
-        is_late
-    });
-    let outcome = run_step(step, context);
-    drop(finished);
-    if watch.join().unwrap_or(false) {
+    let limit = Duration::from_secs(step.timeout_seconds.max(1));
+    let stop = &context.progress.interrupted;
+    let (outcome, is_late) = rollback::within(limit, stop, || run_step(step, context));
+    if is_late {
         context.progress.interrupted.store(false, Ordering::Relaxed);
         if outcome != Outcome::Done {
             return Outcome::Failed(format!("it took longer than {} s", step.timeout_seconds));

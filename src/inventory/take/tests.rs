@@ -292,6 +292,44 @@ fn a_cache_saves_reading_and_misses_no_change_that_ctime_shows() {
 }
 
 #[test]
+fn a_cache_that_knows_of_no_attribute_misses_none_that_comes() {
+    let (folder, state) = (many(40), tempfile::tempdir().unwrap());
+    let take = |wanted| {
+        let mut cache = Cache::load(&state.path().join("cache"), folder.path(), &mac);
+        let found = take_at(
+            (later(), wanted),
+            &Plain::new().of(folder.path()),
+            Some(&mut cache),
+        );
+        cache.save().unwrap();
+        found.unwrap()
+    };
+    let attributes = |found: &Found, name: &str| {
+        let at = found.taken.inventory.position(&path(name)).unwrap();
+        found.details[at].attributes.len()
+    };
+    let set = |name: &str| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(folder.path().join(name), "user.a", b"b", flags)
+    };
+    set("3").unwrap();
+    // A walk that looks at no attribute knows nothing of them.
+    for wanted in [Wanted::Nothing, Wanted::Details, Wanted::Details] {
+        let found = take(wanted);
+        if wanted.details() {
+            assert_eq!((attributes(&found, "3"), attributes(&found, "4")), (1, 0));
+            assert!(found.taken.cache.reused > 20);
+        }
+    }
+    set("4").unwrap();
+    rustix::fs::removexattr(folder.path().join("3"), "user.a").unwrap();
+    for _ in 0..2 {
+        let found = take(Wanted::Details);
+        assert_eq!((attributes(&found, "3"), attributes(&found, "4")), (0, 1));
+    }
+}
+
+#[test]
 fn what_changed_less_than_two_seconds_ago_is_not_kept_nor_reused() {
     let (folder, state) = (many(50), tempfile::tempdir().unwrap());
     take_cached(clock::now(), folder.path(), state.path());
