@@ -2,7 +2,15 @@
 //!
 //! Linux's own files where they are; elsewhere what is not known is said to be not known.
 
+mod limits;
+mod sample;
+
 use std::fs;
+
+pub use limits::Limits;
+pub use sample::{
+    BlockIo, CpuTimes, DiskRoom, Memory, Pressure, Sample, Tables, disk_room, sample, sample_from,
+};
 
 /// What a process has used; `None` where this system does not say.
 pub struct Usage {
