@@ -4,7 +4,10 @@
 mod governed;
 mod stream;
 
-pub use governed::{Ended, Governed, Identity, govern, stop_descendants, stop_left_behind};
+pub use governed::{
+    Consumed, Ended, Governed, Identity, Started, Surroundings, govern, reap_orphans, start,
+    stop_descendants, stop_left_behind,
+};
 pub use stream::{Input, Program, Running, StreamError};
 
 use std::ffi::OsString;
