@@ -3,12 +3,15 @@
 
 mod governed;
 mod stream;
+mod tree;
+mod waiting;
 
 pub use governed::{
     Consumed, Ended, Governed, Identity, Started, Surroundings, govern, reap_orphans, start,
     stop_descendants, stop_left_behind,
 };
 pub use stream::{Input, Program, Running, StreamError};
+pub use tree::{Members, Moment, Threads, Tree, storage_of};
 
 use std::ffi::OsString;
 use std::io::{self, Read};
