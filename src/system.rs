@@ -2,11 +2,13 @@
 //!
 //! Linux's own files where they are; elsewhere what is not known is said to be not known.
 
+mod group;
 mod limits;
 mod sample;
 
 use std::fs;
 
+pub use group::{Group, GroupError, GroupIo, GroupUse};
 pub use limits::Limits;
 pub use sample::{
     BlockIo, CpuTimes, DiskRoom, Memory, Pressure, Sample, Tables, disk_room, sample, sample_from,

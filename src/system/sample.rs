@@ -263,7 +263,7 @@ fn io_of(text: &str) -> BlockIo {
 }
 
 /// `some avg10=0.12 avg60=… total=…`, microseconds, and the same for `full`.
-fn pressure_of(text: &str) -> Option<Pressure> {
+pub(super) fn pressure_of(text: &str) -> Option<Pressure> {
     let number = |line: &str, name: &str| -> Option<f64> {
         let line = text.lines().find_map(|rest| rest.strip_prefix(line))?;
         let word = line
