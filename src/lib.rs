@@ -61,6 +61,7 @@ pub mod audit;
 pub mod export;
 pub mod guard;
 pub mod integrity;
+pub mod profile;
 pub mod rollback;
 
 pub mod cli;

@@ -11,7 +11,8 @@ use std::fs;
 pub use group::{Group, GroupError, GroupIo, GroupUse};
 pub use limits::Limits;
 pub use sample::{
-    BlockIo, CpuTimes, DiskRoom, Memory, Pressure, Sample, Tables, disk_room, sample, sample_from,
+    BlockIo, CpuTimes, DiskRoom, Memory, Pressure, Sample, Tables, disk_room, pressure, sample,
+    sample_from,
 };
 
 /// What a process has used; `None` where this system does not say.

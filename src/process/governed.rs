@@ -334,6 +334,29 @@ pub(super) fn children_of(parent: u32) -> Vec<u32> {
     all
 }
 
+/// Every descendant of a process, each once, in no order.
+pub fn descendants_of(top: u32) -> Vec<u32> {
+    let mut all = children_of(top);
+    let mut at = 0;
+    while at < all.len() {
+        all.extend(children_of(all[at]));
+        at += 1;
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Whether a process runs, as one that has ended and only waits to be reaped does not.
+pub fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// When a process started, in clock ticks since the machine did (field 22).
 fn start_of(process: u32) -> Option<u64> {
     field(process, 19)

@@ -10,8 +10,8 @@ mod waiting;
 
 pub use enter::{enter, find_program};
 pub use governed::{
-    Consumed, Ended, Governed, Identity, Started, Surroundings, govern, reap_orphans, start,
-    stop_descendants, stop_left_behind,
+    Consumed, Ended, Governed, Identity, Started, Surroundings, descendants_of, govern, is_alive,
+    reap_orphans, start, stop_descendants, stop_left_behind,
 };
 pub use stream::{Input, Program, Running, StreamError};
 pub use tree::{Members, Moment, Threads, Tree, storage_of};

@@ -154,24 +154,14 @@ impl Tree {
     }
 
     /// Everyone's number, each once.
-    fn members(&mut self) -> Vec<u32> {
+    fn members(&self) -> Vec<u32> {
         match &self.members {
             Members::Group(folder) => {
                 let list = std::fs::read_to_string(folder.join("cgroup.procs"));
                 let list = list.unwrap_or_default();
                 list.lines().filter_map(|line| line.parse().ok()).collect()
             }
-            Members::Below(top) => {
-                let mut all = super::governed::children_of(*top);
-                let mut at = 0;
-                while at < all.len() {
-                    all.extend(super::governed::children_of(all[at]));
-                    at += 1;
-                }
-                all.sort_unstable();
-                all.dedup();
-                all
-            }
+            Members::Below(top) => super::governed::descendants_of(*top),
         }
     }
 

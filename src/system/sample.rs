@@ -145,6 +145,11 @@ pub fn sample_from(tables: &Tables) -> Sample {
     sample
 }
 
+/// What a file of the kernel says of stall; `None` where it is not there.
+pub fn pressure(file: &Path) -> Option<Pressure> {
+    pressure_of(&fs::read_to_string(file).ok()?)
+}
+
 /// Room where a path lies, or would lie: the nearest directory above it that is there.
 pub fn disk_room(path: &Path) -> Option<DiskRoom> {
     let there = path.ancestors().find(|part| part.exists());

@@ -1,0 +1,1 @@
+//! What the policy's maxima say of a run (pure).
