@@ -125,7 +125,8 @@ pub fn analyze(totals: &Totals, spans: &[Span]) -> Analysis {
     };
     let share = |resource| Share {
         resource,
-        seconds: seconds(resource),
+        // A sum of nothing is a negative zero.
+        seconds: seconds(resource) + 0.0,
         share: ratio(seconds(resource), totals.wall_seconds),
     };
     let mut shares = ALL.map(share);
