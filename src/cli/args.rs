@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, guard, rollback, sign, tool, verify};
+use super::{audit, guard, profile, rollback, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -57,6 +57,7 @@ impl Cli {
                 read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
             }
             Command::Rollback(rollback) => read.extend(&rollback.key().key_file),
+            Command::Profile(profile) => read.extend(&profile.secret.key_file),
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
         }
@@ -89,6 +90,8 @@ pub enum Command {
     Guard(guard::GuardArgs),
     /// Take snapshots of trees, put them back all or nothing, and undo that
     Rollback(rollback::RollbackArgs),
+    /// Run stages, measure what they take, and find what holds them up
+    Profile(profile::ProfileArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages

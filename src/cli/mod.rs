@@ -12,6 +12,8 @@ pub mod guard;
 pub mod guard_report;
 mod kept;
 mod keys;
+pub mod measure;
+pub mod profile;
 mod record;
 pub mod reference;
 mod render;
@@ -68,8 +70,8 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         None => (String::new(), matches),
     };
     let action = matches.subcommand_name();
-    let reports =
-        verb == "verify" || verb == "guard" || (verb == "audit" && action == Some("verify"));
+    let reports = ["verify", "guard", "profile"].contains(&verb.as_str())
+        || (verb == "audit" && action == Some("verify"));
     let mut global = Global::from_arg_matches(&matches).unwrap_or_default();
     // The parser stops at what it does not know, so what stands behind that is looked for here.
     global.json |= arguments.iter().any(|word| word == "--json")

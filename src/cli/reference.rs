@@ -5,6 +5,7 @@ use clap::{Arg, Command, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
+use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
@@ -29,6 +30,8 @@ pub enum Schema {
     ReportGuard,
     /// The report of `agp rollback`
     ReportRollback,
+    /// The report of `agp profile`
+    ReportProfile,
     /// The report of `agp audit verify`
     ReportAudit,
 }
@@ -45,6 +48,7 @@ impl Schema {
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportRollback => envelope::<RollbackBody>(),
+            Self::ReportProfile => envelope::<ProfileBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
         }
     }
@@ -118,7 +122,7 @@ fn describe(command: &Command, name: &str, page: &mut String) {
     }
     for inner in command
         .get_subcommands()
-        .filter(|inner| inner.get_name() != "help")
+        .filter(|inner| inner.get_name() != "help" && !inner.is_hide_set())
     {
         describe(inner, &format!("{name} {}", inner.get_name()), page);
     }

@@ -208,6 +208,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
             reports_to_output: true,
         },
         Command::Rollback(rollback) => rollback.conduct(),
+        Command::Profile(profile) => profile.conduct(),
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
@@ -282,6 +283,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         Command::Verify(arguments) => arguments.run(&context),
         Command::Guard(arguments) => arguments.run(&context),
         Command::Rollback(arguments) => arguments.run(&context),
+        Command::Profile(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
@@ -312,6 +314,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Verify(arguments) => &arguments.key,
         Command::Guard(arguments) => &arguments.key,
         Command::Rollback(arguments) => arguments.key(),
+        Command::Profile(arguments) => &arguments.secret,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Tool(_) => &NONE,
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use span::{Span, Votes};
+pub use span::{Span, Votes, folded_to};
 
 use super::bottleneck::{self, Analysis, Totals};
 use crate::base::clock::{self, Timestamp};
@@ -29,9 +29,6 @@ use crate::process::{
 use crate::system::{self, Group, GroupUse, Sample, Tables};
 use pace::Pace;
 use sampler::{Sampler, Seen};
-
-/// The code of whoever could not enter the control group it was started for.
-pub const NOT_ENTERED: i32 = 125;
 
 /// What to run, and how.
 pub struct Request<'a> {
@@ -226,8 +223,9 @@ fn record_once(
         group.kill();
     }
     process::stop_descendants();
-    let never_entered = usage.is_some_and(|usage| usage.cpu_user_seconds == Some(0.0));
-    if group.is_some() && ended == Ended::Code(NOT_ENTERED) && never_entered {
+    // Nothing becomes the command before it is in its group, where its first instructions count.
+    let spent = |usage: GroupUse| Some(usage.cpu_user_seconds? + usage.cpu_system_seconds?);
+    if !ended.is_success() && usage.and_then(spent) == Some(0.0) {
         return Ok(None);
     }
     let machine_after = system::sample();

@@ -114,6 +114,15 @@ pub(super) fn folded(spans: &[Span]) -> Vec<Span> {
     spans.chunks(2).map(pair).collect()
 }
 
+/// At most so many spans over the same time.
+pub fn folded_to(spans: &[Span], spans_max: usize) -> Vec<Span> {
+    let mut spans = spans.to_vec();
+    while spans.len() > spans_max.max(1) {
+        spans = folded(&spans);
+    }
+    spans
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
