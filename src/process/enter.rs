@@ -36,13 +36,13 @@ pub fn find_program(name: &OsString, path: Option<&OsString>) -> io::Result<Path
         let file = PathBuf::from(name);
         return match file.metadata()? {
             _ if is_program(&file) => Ok(file),
-            _ => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Err(rustix::io::Errno::ACCESS.into()),
         };
     }
     let folders = path.into_iter().flat_map(std::env::split_paths);
     let mut files = folders.map(|folder| folder.join(name));
     let found = files.find(|file| is_program(file));
-    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    found.ok_or_else(|| rustix::io::Errno::NOENT.into())
 }
 
 #[cfg(test)]

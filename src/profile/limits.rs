@@ -91,24 +91,22 @@ impl Measure {
 fn measures(figures: &Figures, limits: &Limits<'_>) -> Vec<Measure> {
     let benchmarks = limits.benchmarks;
     let wall = figures.wall_seconds;
-    let mut measures = vec![
-        Measure {
-            limit: Limit::Time,
-            code: &codes::PROFILE_TIME_EXCEEDED,
-            key: "max_processing_time_seconds",
-            value: wall,
-            max: benchmarks.max_processing_time_seconds,
-            shown: |seconds| format!("{seconds:.2} s"),
-        },
-        Measure {
-            limit: Limit::Memory,
-            code: &codes::PROFILE_MEMORY_EXCEEDED,
-            key: "max_memory_usage_mb",
-            value: figures.peak_memory_bytes as f64,
-            max: benchmarks.max_memory_usage_mb as f64 * f64::from(1 << 20),
-            shown: |size| format!("{} of memory", units::bytes(size as u64)),
-        },
-    ];
+    let mut measures = vec![Measure {
+        limit: Limit::Time,
+        code: &codes::PROFILE_TIME_EXCEEDED,
+        key: "max_processing_time_seconds",
+        value: wall,
+        max: benchmarks.max_processing_time_seconds,
+        shown: |seconds| format!("{seconds:.2} s"),
+    }];
+    measures.extend(figures.peak_memory_bytes.map(|peak| Measure {
+        limit: Limit::Memory,
+        code: &codes::PROFILE_MEMORY_EXCEEDED,
+        key: "max_memory_usage_mb",
+        value: peak as f64,
+        max: benchmarks.max_memory_usage_mb as f64 * f64::from(1 << 20),
+        shown: |size| format!("{} of memory", units::bytes(size as u64)),
+    }));
     // Over no time at all there is no rate.
     if wall > 0.0 {
         let cpu = figures.cpu_user_seconds + figures.cpu_system_seconds;
@@ -148,7 +146,7 @@ mod tests {
             wall_seconds,
             cpu_user_seconds,
             io_operations,
-            peak_memory_bytes: mebibytes << 20,
+            peak_memory_bytes: Some(mebibytes << 20),
             ..Figures::default()
         };
         let default = [Limit::Time, Limit::Memory];

@@ -33,8 +33,8 @@ pub struct Summary {
     pub wall_seconds: f64,
     /// CPU time of the same runs.
     pub cpu_seconds: f64,
-    /// The most memory that any run took, bytes.
-    pub peak_memory_bytes: u64,
+    /// The most memory that any run took, bytes; null where it is not known of any.
+    pub peak_memory_bytes: Option<u64>,
     /// The stage that took longest, and what held it up; null where none ran.
     pub slowest: Option<Slowest>,
 }

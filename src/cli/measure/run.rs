@@ -245,7 +245,7 @@ fn summary(plan: &Plan, measured: &[Measured<'_>]) -> Summary {
             .runs
             .iter()
             .map(|(_, run)| run.figures.peak_memory_bytes);
-        summary.peak_memory_bytes = peaks.fold(summary.peak_memory_bytes, u64::max);
+        summary.peak_memory_bytes = peaks.fold(summary.peak_memory_bytes, Option::max);
         if summary
             .slowest
             .as_ref()
@@ -281,18 +281,22 @@ fn headline(summary: &Summary) -> String {
             slowest.stage,
             summary.wall_seconds,
             summary.cpu_seconds,
-            units::bytes(summary.peak_memory_bytes),
+            memory(summary.peak_memory_bytes),
         ),
         stages => format!(
             "profiled {}{repeated}: {:.2} s, CPU {:.2} s, at most {}; slowest `{}` with {:.2} s, held up by {held_up}",
             units::count(stages, "stage"),
             summary.wall_seconds,
             summary.cpu_seconds,
-            units::bytes(summary.peak_memory_bytes),
+            memory(summary.peak_memory_bytes),
             slowest.stage,
             slowest.wall_seconds,
         ),
     }
+}
+
+fn memory(peak_bytes: Option<u64>) -> String {
+    peak_bytes.map_or_else(|| "memory not known".to_owned(), units::bytes)
 }
 
 /// A stage in a line for people.
@@ -304,7 +308,7 @@ fn line(measured: &Measured<'_>) -> Option<String> {
         measured.stage.name,
         bottleneck::told(&run.analysis, figures.wall_seconds),
         figures.cpu_user_seconds + figures.cpu_system_seconds,
-        units::bytes(figures.peak_memory_bytes),
+        memory(figures.peak_memory_bytes),
         match measured.runs.len() {
             1 => String::new(),
             runs => format!(" (median of {runs} runs)"),

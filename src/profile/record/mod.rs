@@ -95,8 +95,8 @@ pub struct Figures {
     pub io_stall_seconds: Option<f64>,
     /// In which something waited for memory (PSI).
     pub memory_stall_seconds: Option<f64>,
-    /// The most memory at one time, bytes.
-    pub peak_memory_bytes: u64,
+    /// The most memory at one time, bytes; null for what ended before anybody could look.
+    pub peak_memory_bytes: Option<u64>,
     /// Bytes read from storage.
     pub read_bytes: Option<u64>,
     /// Bytes written to storage.
@@ -204,7 +204,9 @@ fn record_once(
     let machine = system::sample();
     let before = Before {
         waited: process::waited_for(),
-        own_peak_bytes: system::own_usage().peak_memory_bytes.unwrap_or(u64::MAX),
+        own_peak_bytes: system::own_usage()
+            .peak_memory_bytes
+            .unwrap_or(u64::MAX / 2),
         stalls: Stalls::of_machine(&machine),
     };
     let started_at = clock::now();
@@ -402,7 +404,7 @@ impl After {
             memory_stall_seconds: stalls.memory,
             peak_memory_bytes: usage
                 .memory_peak_bytes
-                .unwrap_or_else(|| self.peak_bytes(before.own_peak_bytes)),
+                .or_else(|| self.peak_bytes(before.own_peak_bytes)),
             read_bytes: storage.map(|(read, _)| read),
             written_bytes: storage.map(|(_, written)| written),
             io_operations: usage.io.map(|io| io.operations),
@@ -415,14 +417,13 @@ impl After {
         }
     }
 
-    /// The kernel hands our own peak on to what we start, so that only a higher one is the command's.
-    fn peak_bytes(&self, own_peak_bytes: u64) -> u64 {
-        let seen = self.watched.seen.memory_peak_bytes;
+    /// The kernel hands the peak of whoever starts a command on to it, ours and that of whoever
+    /// enters the group, so that only one far above those is the command's own.
+    fn peak_bytes(&self, own_peak_bytes: u64) -> Option<u64> {
         let largest = self.consumed.resident_bytes_max;
-        match largest > own_peak_bytes || seen == 0 {
-            true => largest.max(seen),
-            false => seen,
-        }
+        let largest = Some(largest).filter(|largest| *largest / 2 > own_peak_bytes);
+        let seen = Some(self.watched.seen.memory_peak_bytes).filter(|seen| *seen > 0);
+        largest.max(seen)
     }
 
     /// Names what a group is for and does not have.

@@ -5,6 +5,8 @@
 pub(super) const SPANS_MAX: usize = 2000;
 /// Looks per second in the first second, where most of a short run lies.
 const EARLY_HZ: f64 = 50.0;
+/// The first look comes so early, seconds, the next ones twice as late each: most commands are short.
+const FIRST_SECONDS: f64 = 0.001;
 /// How long that lasts, seconds.
 const EARLY_SECONDS: f64 = 1.0;
 /// What looking may cost at 10 looks per second and below, and at 100, of a processor.
@@ -49,7 +51,8 @@ impl Pace {
         };
         let between = ((hz - 10.0) / 90.0).clamp(0.0, 1.0);
         let share = COST[0] + (COST[1] - COST[0]) * between;
-        (self.folded / hz).max(self.cost_seconds / share)
+        let early = at.max(FIRST_SECONDS);
+        (self.folded / hz).min(early).max(self.cost_seconds / share)
     }
 }
 
@@ -60,7 +63,9 @@ mod tests {
     #[test]
     fn often_at_first_then_as_asked_and_never_dear() {
         let mut pace = Pace::new(10);
-        assert_eq!(pace.wait_seconds(0.0), 0.02);
+        assert_eq!(pace.wait_seconds(0.0), 0.001);
+        assert_eq!(pace.wait_seconds(0.004), 0.004);
+        assert_eq!(pace.wait_seconds(0.5), 0.02);
         assert_eq!(pace.wait_seconds(1.0), 0.1);
         pace.learn(0.0001);
         assert_eq!(pace.wait_seconds(1.0), 0.1);
@@ -72,7 +77,7 @@ mod tests {
         assert_eq!(pace.wait_seconds(1.0), 0.1);
         pace.fold();
         assert_eq!(pace.wait_seconds(5.0), 0.2);
-        assert_eq!(Pace::new(100).wait_seconds(0.0), 0.01);
+        assert_eq!(Pace::new(100).wait_seconds(0.2), 0.01);
         assert_eq!(Pace::new(0).wait_seconds(2.0), 1.0);
     }
 }
