@@ -137,7 +137,7 @@ pub struct Global {
     )]
     pub json: bool,
     /// Write the report in this format to this file, `-` for stdout; repeatable. Formats: json,
-    /// sarif, junit, csv, markdown, github, gitlab
+    /// sarif, junit, csv, markdown, github, gitlab, html, trace
     #[arg(
         long,
         global = true,
