@@ -55,8 +55,10 @@ pub struct Moment {
 pub struct Threads {
     /// Running, or ready to.
     pub running: u32,
-    /// In uninterruptible sleep: storage, or memory that has to be read back.
+    /// In uninterruptible sleep: for storage.
     pub disk: u32,
+    /// For a page of their own memory that is read from storage.
+    pub page: u32,
     /// For a lock that others hold.
     pub lock: u32,
     /// For the network.
@@ -261,12 +263,21 @@ impl Tree {
             .read(format_args!("/proc/{process}/task/{thread}/stat"))?;
         task.waiting = match fields(stat).0 {
             b'R' => Waiting::Running,
-            b'D' => Waiting::Disk,
+            b'D' => self.stuck(process, thread),
             b'S' => self.sleeping(process, thread),
             b'Z' | b'X' => return None,
             _ => Waiting::Other,
         };
         Some(task)
+    }
+
+    /// What a thread in uninterruptible sleep waits for.
+    fn stuck(&mut self, process: u32, thread: u32) -> Waiting {
+        let path = format_args!("/proc/{process}/task/{thread}/syscall");
+        match self.reader.read(path).is_some_and(waiting::is_in_fault) {
+            true => Waiting::Page,
+            false => Waiting::Disk,
+        }
     }
 
     /// What a thread in interruptible sleep waits for, by the system call that it is in.
@@ -320,6 +331,7 @@ fn count(threads: &mut Threads, waiting: Waiting) {
     let number = match waiting {
         Waiting::Running => &mut threads.running,
         Waiting::Disk => &mut threads.disk,
+        Waiting::Page => &mut threads.page,
         Waiting::Lock { .. } => &mut threads.lock,
         Waiting::Network => &mut threads.network,
         Waiting::Sleep => &mut threads.sleep,

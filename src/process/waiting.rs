@@ -13,6 +13,8 @@ pub(super) enum Waiting {
     Running,
     /// Storage.
     Disk,
+    /// A page of its own memory that is read from storage.
+    Page,
     /// A lock. Sure of a file's lock or a semaphore; a futex may also be the end of another thread.
     Lock {
         /// Whether it can be nothing else.
@@ -58,6 +60,12 @@ impl Call {
         }
         Some(Self { number, arguments })
     }
+}
+
+/// Whether a thread that sleeps uninterruptibly does so outside of any system call: it touched memory
+/// that has to be read first.
+pub(super) fn is_in_fault(text: &str) -> bool {
+    text.starts_with("-1 ")
 }
 
 /// Kinds of calls that wait.
@@ -215,6 +223,9 @@ mod tests {
         ] {
             assert_eq!(answer(&text), expected, "{text}");
         }
+        assert!(
+            is_in_fault("-1 0x7ffc 0x7f00\n") && !is_in_fault("1 0x1") && !is_in_fault("running")
+        );
     }
 
     #[test]

@@ -15,11 +15,11 @@ use super::record::{Span, Votes};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
-    /// Processors: work on them, and waiting for them.
+    /// Work on processors.
     Cpu,
     /// Storage.
     Disk,
-    /// Memory that had to be reclaimed or read back.
+    /// Memory that had to be reclaimed or read back, the kernel's work on that included.
     Memory,
     /// Locks that others hold.
     Lock,
@@ -53,6 +53,10 @@ pub struct Totals {
     pub wall_seconds: f64,
     /// CPU of everything together, as the kernel accounts for it.
     pub cpu_seconds: f64,
+    /// The part of it in the kernel.
+    pub cpu_system_seconds: f64,
+    /// Pages that had to be read from storage when they were touched.
+    pub major_faults: u64,
     /// Whether the spans' stalls are those of the tree itself, not of the whole machine.
     pub stalls_are_own: bool,
 }
@@ -98,7 +102,8 @@ pub struct Share {
     pub share: f64,
 }
 
-/// What held a run up.
+/// What held a run up. Waiting for a processor is not among the candidates: the tree waits as a whole
+/// only while others run, so that it tells of them and stretches everything else of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Analysis {
     /// Where the time went.
@@ -107,6 +112,8 @@ pub struct Analysis {
     pub bottleneck: Share,
     /// The next one.
     pub runner_up: Share,
+    /// How much of the wall time went by waiting for processors that others had, 0 to 1.
+    pub crowded_share: f64,
     /// CPU seconds per second of wall time: how many processors were busy on average.
     pub parallelism: f64,
 }
@@ -114,10 +121,11 @@ pub struct Analysis {
 /// Finds where the time went.
 pub fn analyze(totals: &Totals, spans: &[Span]) -> Analysis {
     let identity = identity(totals, spans);
+    let paging = paging_seconds(totals, &identity);
     let seconds = |resource| match resource {
-        Resource::Cpu => identity.on_cpu_seconds + identity.cpu_wait_seconds,
+        Resource::Cpu => identity.on_cpu_seconds - paging,
         Resource::Disk => identity.io_stall_seconds,
-        Resource::Memory => identity.memory_stall_seconds,
+        Resource::Memory => identity.memory_stall_seconds + paging,
         Resource::Lock => identity.other.lock_seconds,
         Resource::Network => identity.other.network_seconds,
         Resource::Sleep => identity.other.sleep_seconds,
@@ -136,7 +144,22 @@ pub fn analyze(totals: &Totals, spans: &[Span]) -> Analysis {
         identity,
         bottleneck: shares[0],
         runner_up: shares[1],
+        crowded_share: ratio(identity.cpu_wait_seconds, totals.wall_seconds),
         parallelism: ratio(totals.cpu_seconds, totals.wall_seconds),
+    }
+}
+
+/// What the kernel works at least to give back a page that memory had no room for: the fault, the
+/// reclaim of another page, the request to the device.
+const FAULT_SECONDS: f64 = 20e-6;
+
+/// Work of the kernel that is for want of memory, where memory is short.
+fn paging_seconds(totals: &Totals, identity: &Identity) -> f64 {
+    match identity.memory_stall_seconds > totals.wall_seconds * PRESSURE_SHARE {
+        true => (totals.major_faults as f64 * FAULT_SECONDS)
+            .min(totals.cpu_system_seconds)
+            .min(identity.on_cpu_seconds),
+        false => 0.0,
     }
 }
 
@@ -165,11 +188,12 @@ fn identity(totals: &Totals, spans: &[Span]) -> Identity {
     let (mut on_cpu, mut queue, mut stalls) = (0.0, 0.0, [0.0; 2]);
     for span in spans {
         let on = (span.cpu_seconds * scale).min(span.seconds);
-        let wait = span.queue_seconds.min(span.seconds - on);
+        // The tree's own pressure knows of the shortest-lived, too.
+        let queue_seconds = span.queue_seconds.max(span.cpu_stall_seconds);
+        let wait = queue_seconds.min(span.seconds - on);
         let off = span.seconds - on - wait;
-        let memory = span.memory_stall_seconds.min(off);
-        stalls[0] += memory;
-        stalls[1] += span.io_stall_seconds.min(off - memory);
+        stalls[0] += span.memory_stall_seconds.min(off);
+        stalls[1] += span.io_stall_seconds.min(off);
         on_cpu += on;
         queue += wait;
     }
@@ -199,21 +223,26 @@ fn identity(totals: &Totals, spans: &[Span]) -> Identity {
     }
 }
 
+/// Under this share of the wall time, stall for want of memory is no pressure.
+const PRESSURE_SHARE: f64 = 0.01;
+
 /// Memory and I/O of the time in which nothing could run. Threads in uninterruptible sleep that no
-/// pressure accounts for (a network's file system, say) wait for storage all the same.
+/// pressure accounts for (a network's file system, say) wait for storage all the same. A page that
+/// has to be read is one that memory had no room for where memory is short, and a first look at a
+/// file where it is not.
 fn stalled(off: f64, (votes, [memory, io]): (Votes, [f64; 2]), totals: &Totals) -> (f64, f64) {
-    let seen = off * ratio(f64::from(votes.disk), f64::from(votes.all()));
-    match totals.stalls_are_own {
-        true => {
-            let memory = memory.min(off);
-            (memory, io.max(seen - memory).min(off - memory))
-        }
+    let seen = |votes_for: u32| off * ratio(f64::from(votes_for), f64::from(votes.all()));
+    let is_short = memory > totals.wall_seconds * PRESSURE_SHARE;
+    let pages = if is_short { seen(votes.page) } else { 0.0 };
+    let all_seen = seen(votes.disk + votes.page);
+    let (memory, io) = match totals.stalls_are_own {
+        true => (memory.max(pages), io.max(all_seen)),
         // Others' stalls are among the machine's: they say only which of the two ours were.
-        false => {
-            let memory = memory.min(seen);
-            (memory, seen - memory)
-        }
-    }
+        false => (memory.min(all_seen).max(pages), all_seen),
+    };
+    let memory = memory.min(off);
+    // Whoever waits for a page waits for storage, too, and both count it.
+    (memory, (io - memory).clamp(0.0, off - memory))
 }
 
 fn part(seconds: f64, votes: Votes) -> OtherWaiting {
@@ -247,6 +276,12 @@ pub fn told(analysis: &Analysis, wall_seconds: f64) -> String {
             "; then {}, {}",
             next.resource.word(),
             percent(next)
+        ));
+    }
+    if analysis.crowded_share >= 0.05 {
+        let crowded = analysis.crowded_share * 100.0;
+        text.push_str(&format!(
+            "; {crowded:.0} % waiting for processors that others had"
         ));
     }
     text + &format!("; {:.2} processors busy", analysis.parallelism)
@@ -286,6 +321,7 @@ mod tests {
             wall_seconds,
             cpu_seconds,
             stalls_are_own: own,
+            ..Totals::default()
         };
         let found = analyze(&totals, spans);
         let it = found.identity;
@@ -378,11 +414,37 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_s_work_on_pages_counts_for_memory_where_memory_is_short() {
+        let span = Span {
+            memory_stall_seconds: 0.4,
+            io_stall_seconds: 0.4,
+            ..span(0.6, 0.0, Votes::default())
+        };
+        let totals = Totals {
+            wall_seconds: 1.0,
+            cpu_seconds: 0.6,
+            cpu_system_seconds: 0.5,
+            major_faults: 20_000,
+            stalls_are_own: true,
+        };
+        let found = analyze(&totals, &[span]);
+        assert_eq!(found.bottleneck.resource, Resource::Memory);
+        assert!((found.bottleneck.share - 0.8).abs() < 1e-9, "{found:?}");
+        let roomy = Span {
+            memory_stall_seconds: 0.0,
+            ..span
+        };
+        let found = analyze(&totals, &[roomy]);
+        assert_eq!(found.bottleneck.resource, Resource::Cpu);
+    }
+
+    #[test]
     fn says_it_in_one_line() {
         let totals = Totals {
             wall_seconds: 2.0,
             cpu_seconds: 3.0,
             stalls_are_own: false,
+            ..Totals::default()
         };
         let spans = [
             span(1.5, 0.0, Votes::default()),

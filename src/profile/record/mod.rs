@@ -242,6 +242,8 @@ fn record_once(
     let totals = Totals {
         wall_seconds: figures.wall_seconds,
         cpu_seconds: figures.cpu_user_seconds + figures.cpu_system_seconds,
+        cpu_system_seconds: figures.cpu_system_seconds,
+        major_faults: figures.major_faults,
         stalls_are_own: after.has_own_stalls(),
     };
     let (stopped, seen) = (after.watched.stopped, after.watched.seen);

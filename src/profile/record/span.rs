@@ -15,6 +15,9 @@ pub struct Span {
     pub cpu_seconds: f64,
     /// Waiting for a processor, all threads together.
     pub queue_seconds: f64,
+    /// In which nothing of the tree ran and something waited for a processor; 0 where the tree's own
+    /// pressure is not known.
+    pub cpu_stall_seconds: f64,
     /// In which nothing could run for want of storage: of the tree, or in which anything of the whole
     /// machine waited, where the tree's own is not known.
     pub io_stall_seconds: f64,
@@ -36,8 +39,10 @@ pub struct Span {
 /// have no vote: the kernel's counters tell that time exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Votes {
-    /// Storage, or memory that is read back.
+    /// Storage.
     pub disk: u32,
+    /// Pages of memory that are read from storage.
+    pub page: u32,
     /// Locks.
     pub lock: u32,
     /// The network.
@@ -57,6 +62,7 @@ impl Votes {
         let most = named.into_iter().max().unwrap_or(0);
         match threads {
             _ if threads.running > 0 => {}
+            _ if threads.page > threads.disk => votes.page = 1,
             _ if threads.disk > 0 => votes.disk = 1,
             _ if most == 0 => votes.other = u32::from(threads.other > 0),
             _ if threads.lock == most => votes.lock = 1,
@@ -68,7 +74,7 @@ impl Votes {
 
     /// How many there are.
     pub fn all(&self) -> u32 {
-        self.disk + self.lock + self.network + self.sleep + self.other
+        self.disk + self.page + self.lock + self.network + self.sleep + self.other
     }
 }
 
@@ -78,6 +84,7 @@ impl Add for Votes {
     fn add(self, other: Self) -> Self {
         Self {
             disk: self.disk + other.disk,
+            page: self.page + other.page,
             lock: self.lock + other.lock,
             network: self.network + other.network,
             sleep: self.sleep + other.sleep,
@@ -94,6 +101,7 @@ impl Span {
             seconds: self.seconds + next.seconds,
             cpu_seconds: self.cpu_seconds + next.cpu_seconds,
             queue_seconds: self.queue_seconds + next.queue_seconds,
+            cpu_stall_seconds: self.cpu_stall_seconds + next.cpu_stall_seconds,
             io_stall_seconds: self.io_stall_seconds + next.io_stall_seconds,
             memory_stall_seconds: self.memory_stall_seconds + next.memory_stall_seconds,
             read_bytes: self.read_bytes.saturating_add(next.read_bytes),
@@ -135,14 +143,14 @@ mod tests {
             lock,
             sleep,
             other,
-            network: 0,
+            ..Threads::default()
         };
         let vote = |disk, lock, sleep, other| Votes {
             disk,
             lock,
             sleep,
             other,
-            network: 0,
+            ..Votes::default()
         };
         for (seen, expected) in [
             (threads(1, 5, 5, 5, 5), vote(0, 0, 0, 0)),
