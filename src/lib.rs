@@ -61,5 +61,6 @@ pub mod audit;
 pub mod export;
 pub mod guard;
 pub mod integrity;
+pub mod profile;
 
 pub mod cli;
