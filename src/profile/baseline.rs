@@ -35,8 +35,6 @@ pub(super) struct Baseline {
     pub(super) noise: f64,
     /// Runs of the last level.
     pub(super) level_runs: usize,
-    /// How many levels there were.
-    pub(super) levels: usize,
     /// How many runs were hit by something else.
     pub(super) hits: usize,
     /// Standard deviation of what a centre is made of: less than `noise` where tails are heavy.
@@ -73,16 +71,9 @@ impl Baseline {
     /// Learns from past runs (logarithms, oldest first, not empty). From `cut` on the level is
     /// known to be another one than before.
     pub(super) fn learn(series: &[f64], cut: usize) -> Self {
-        let cut = cut.min(series.len().saturating_sub(1));
         let roughness = Roughness::of(series);
-        let mut starts = levels::starts(&series[..cut], roughness);
-        if cut == 0 {
-            starts.clear();
-        }
-        let later = levels::starts(&series[cut..], roughness);
-        starts.extend(later.iter().map(|start| cut + start));
-        let stretches = stretches(series, &starts);
-        let freedom = (series.len() as f64 - starts.len() as f64).max(1.0);
+        let stretches = levels::stretches(series, (roughness, cut));
+        let freedom = (series.len() as f64 - stretches.len() as f64).max(1.0);
         let noise = noise(&stretches, (roughness, freedom));
         let cut_off = CUT * noise;
         let mut residuals = Vec::with_capacity(series.len());
@@ -102,7 +93,6 @@ impl Baseline {
             level: centre(last, cut_off),
             noise,
             level_runs: last.len(),
-            levels: starts.len(),
             hits: hits.len(),
             bulk: bulk(&residuals, (noise, freedom)),
             correlation: own.max(roughness.correlation),
@@ -265,13 +255,6 @@ impl Baseline {
         });
         0.2 * (-(effect - edge) * count / sum).exp()
     }
-}
-
-/// The series cut at the starts.
-fn stretches<'a>(series: &'a [f64], starts: &[usize]) -> Vec<&'a [f64]> {
-    let ends = starts.iter().skip(1).copied().chain([series.len()]);
-    let bounds = starts.iter().zip(ends);
-    bounds.map(|(start, end)| &series[*start..end]).collect()
 }
 
 /// The larger of the robust scale and the clipped standard deviation of what runs deviate from the

@@ -55,10 +55,27 @@ impl Roughness {
     }
 }
 
+/// The series cut into its levels, oldest first, none empty; from `cut` on the level is known to be
+/// another one than before.
+pub(super) fn stretches(series: &[f64], (roughness, cut): (Roughness, usize)) -> Vec<&[f64]> {
+    let (before, after) = series.split_at(cut.min(series.len().saturating_sub(1)));
+    let mut found = Vec::new();
+    for part in [before, after] {
+        let starts = starts(part, roughness);
+        let ends = starts.iter().skip(1).copied().chain([part.len()]);
+        let stretches = starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| &part[*start..end]);
+        found.extend(stretches.filter(|stretch| !stretch.is_empty()));
+    }
+    found
+}
+
 /// Where each level begins: ascending, the first is 0, never empty. The partition of least cost,
 /// where a level costs its squared deviations from its mean and a penalty that correlated noise
 /// raises (optimal partitioning; Jackson et al. 2005).
-pub(super) fn starts(series: &[f64], roughness: Roughness) -> Vec<usize> {
+fn starts(series: &[f64], roughness: Roughness) -> Vec<usize> {
     let count = series.len();
     // What differences show of correlated noise is less than there is.
     let noise = roughness.noise.max(NOISE_MIN) / (1.0 - roughness.correlation).sqrt();
@@ -133,6 +150,19 @@ mod tests {
         assert_eq!(starts(&series, Roughness::of(&series)), [0, 23]);
         let flat: Vec<f64> = (0..40).map(|at| 0.01 * noise(at)).collect();
         assert_eq!(starts(&flat, Roughness::of(&flat)), [0]);
+    }
+
+    #[test]
+    fn a_level_that_is_known_to_begin_somewhere_does() {
+        let series: Vec<f64> = (0..20).map(|at| 0.01 * noise(at)).collect();
+        let lengths = |cut: usize| -> Vec<usize> {
+            let stretches = stretches(&series, (Roughness::of(&series), cut));
+            stretches.iter().map(|stretch| stretch.len()).collect()
+        };
+        assert_eq!(lengths(0), [20]);
+        assert_eq!(lengths(19), [19, 1]);
+        assert_eq!(lengths(50), [19, 1]);
+        assert!(stretches(&[], (Roughness::of(&[]), 3)).is_empty());
     }
 
     #[test]

@@ -1,10 +1,19 @@
-//! `agp profile`: whether a run is slower than the past, and by how much.
+//! Floor 2: whether a run is slower than the past, and by how much.
 //!
-//! The pure half: [`regress`] judges one series, [`gate`] all stages and metrics of a run.
-//! Nothing here measures, reads a file or knows the time.
+//! [`judge`] looks at one series, [`judge_run`] at all stages and metrics of a run. All of it is
+//! pure: nothing here measures, reads a file or knows the time.
 
 mod baseline;
+mod gate;
 mod levels;
 mod machine;
 mod numbers;
-pub mod regress;
+mod regress;
+mod series;
+mod siblings;
+mod trend;
+
+pub use gate::{ALL_STAGES, RunJudgement, RunRequest, StageJudgement, judge_run};
+pub use regress::{
+    HISTORY_RUNS_MAX, HISTORY_RUNS_MIN, Judgement, Series, SeriesError, Settings, judge,
+};

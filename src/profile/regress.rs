@@ -221,6 +221,11 @@ impl Assessment {
         Some(standing.slower / alarm(self.runs))
     }
 
+    /// Whether the machine's speed was taken out.
+    pub(super) fn has_divided(&self) -> bool {
+        self.slope > 0.0
+    }
+
     /// Decides, as one of a family.
     pub(super) fn decide(&self, settings: &Settings, family: &Family) -> Judgement {
         let Some((baseline, standing)) = &self.found else {

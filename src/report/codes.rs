@@ -170,6 +170,17 @@ codes! {
     AUDIT_UNFINISHED = "audit.unfinished", High, Verdict::Error,
         "The command ran, and its end could not be recorded as the strict policy asks",
         "make room for the audit log, then run it again";
+    PERFORMANCE_REGRESSION = "performance.regression", High, Verdict::Regression,
+        "A stage takes more than it did, beyond what chance explains",
+        "find what changed since the last run that passed; if it is meant, `agp profile accept --reason …`";
+    PERFORMANCE_INCONCLUSIVE = "performance.inconclusive", Medium, Verdict::Pass,
+        "A stage seems to take more than it did, and the runs at hand do not settle it",
+        "run it again when the machine is quiet";
+    PERFORMANCE_CREEP = "performance.creep", Medium, Verdict::Pass,
+        "A stage takes a little more with each run, and each of them passed",
+        "compare the newest run with one from before: `agp profile compare`";
+    HISTORY_SKIPPED = "history.skipped", Low, Verdict::Pass,
+        "A line of the history cannot be believed and was passed over", "";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,
