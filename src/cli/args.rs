@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, guard, sign, tool, verify};
+use super::{audit, guard, profile, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -56,6 +56,8 @@ impl Cli {
                 read.extend(guard.rules.iter().chain(&guard.baseline));
                 read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
             }
+            // Read what the state directory holds and stdin.
+            Command::Profile(_) => {}
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
         }
@@ -86,6 +88,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Find secrets, suspicious files, unauthorized operations and configuration violations
     Guard(guard::GuardArgs),
+    /// Judge what runs took against the past
+    Profile(profile::ProfileArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages

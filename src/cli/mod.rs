@@ -12,6 +12,8 @@ pub mod guard;
 pub mod guard_report;
 mod kept;
 mod keys;
+pub mod past;
+pub mod profile;
 mod record;
 pub mod reference;
 mod render;

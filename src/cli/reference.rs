@@ -5,7 +5,7 @@ use clap::{Arg, Command, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{env, exit, guard_report, sign, verify};
+use super::{env, exit, guard_report, past, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, integrity, policy};
 
@@ -24,6 +24,10 @@ pub enum Schema {
     ReportGuard,
     /// The report of `agp audit verify`
     ReportAudit,
+    /// The report of `agp profile compare`
+    ReportCompare,
+    /// The report of `agp profile accept`
+    ReportAccept,
 }
 
 impl Schema {
@@ -36,6 +40,8 @@ impl Schema {
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
+            Self::ReportCompare => envelope::<past::CompareBody>(),
+            Self::ReportAccept => envelope::<past::AcceptBody>(),
         }
     }
 

@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
-use super::audit::read_failure;
 use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
 use super::record::Recorder;
 use super::render::{Printer, ProgressBar};
 use super::{env, exit, keys};
-use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
 use crate::base::naming;
@@ -187,6 +185,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
             changes: false,
             reports_to_output: true,
         },
+        Command::Profile(profile) => profile.conduct(),
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
@@ -264,6 +263,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
         Command::Guard(arguments) => arguments.run(&context),
+        Command::Profile(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
@@ -317,7 +317,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Verify(arguments) => &arguments.key,
         Command::Guard(arguments) => &arguments.key,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
-        Command::Tool(_) => &NONE,
+        Command::Profile(_) | Command::Tool(_) => &NONE,
     }
 }
 
@@ -531,10 +531,9 @@ impl<'a> Run<'a> {
             .filter(|_| !self.global.output_is_stdout())
         {
             Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| {
-                match error.source.downcast::<ReadError>() {
-                    Ok(unread) => read_failure(unread),
-                    Err(source) => Failure::new(Kind::Output, FileError { source, ..error }),
-                }
+                deliver::own_failure(error.source).unwrap_or_else(|source| {
+                    Failure::new(Kind::Output, FileError { source, ..error })
+                })
             }),
             None => self
                 .printer

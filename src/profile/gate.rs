@@ -325,7 +325,7 @@ impl StageJudgement {
 }
 
 /// The metric as the policy names it.
-pub(super) fn metric_name(metric: Metric) -> String {
+pub fn metric_name(metric: Metric) -> String {
     #[derive(Serialize)]
     struct Named(Metric);
     let name = serde_json::to_value(Named(metric)).unwrap_or_default();
