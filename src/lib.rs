@@ -14,9 +14,9 @@
 //! | floor | modules, in reading order |
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
-//! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`] |
+//! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
 //! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore |
-//! | 2, measures | [`profile`]: what a command takes, and where its time goes |
+//! | 2, measures | [`profile`]: what a command takes, where its time goes, and whether that is more than it was |
 //! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats |
 //! | 3, composed | [`pipeline`]: what takes several verbs |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
@@ -52,6 +52,7 @@
 
 pub mod base;
 
+pub mod history;
 pub mod inventory;
 pub mod policy;
 pub mod process;

@@ -4,11 +4,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use rustix::fs::OFlags;
 
 use super::head::{Head, HeadFile};
 use super::record::LINE_BYTES_MAX;
@@ -51,25 +48,7 @@ fn is_a_link() -> io::Error {
 
 /// Opens a regular file of the log, created where it is missing if `options` say so.
 fn open(path: &Path, options: &mut fs::OpenOptions) -> Result<File, FileError> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    options.mode(MODE).custom_flags(flags.bits() as i32);
-    let open = || {
-        let opened = options.open(path);
-        let file = match opened {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(is_a_link());
-            }
-            opened => opened?,
-        };
-        match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            )),
-        }
-    };
-    open().map_err(FileError::at("open", path))
+    files::open_own(path, MODE, options)
 }
 
 /// Takes the writers' lock and waits for it; dropping the file gives it back.

@@ -95,6 +95,23 @@ impl Timestamp {
         Ok(Self::from_unix_seconds(unix_seconds))
     }
 
+    /// Reads what [`fmt::Display`] writes (`YYYY-MM-DDTHH:MM:SS.mmmZ`), and the form without a fraction.
+    ///
+    /// # Errors
+    /// Any other text, and days or hours that do not exist.
+    pub fn parse_millis(text: &str) -> Result<Self, TimestampError> {
+        let Some((seconds, fraction)) = text.split_once('.') else {
+            return Self::parse(text);
+        };
+        let millis = fraction.strip_suffix('Z');
+        let millis = millis.filter(|digits| digits.len() == 3);
+        let millis = millis.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let millis = millis.and_then(|digits| digits.parse::<i64>().ok());
+        let millis = millis.ok_or_else(|| TimestampError(text.chars().take(64).collect()))?;
+        let whole = Self::parse(&format!("{seconds}Z"))?;
+        Ok(Self::clamped(whole.unix_millis + millis))
+    }
+
     fn datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.unix_millis).unwrap_or_default()
     }
@@ -118,6 +135,13 @@ impl serde::Serialize for Timestamp {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse_millis(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
@@ -133,6 +157,23 @@ mod tests {
             "2024-02-29T12:00:00Z",
         ] {
             assert_eq!(Timestamp::parse(text).unwrap().to_seconds_string(), text);
+        }
+    }
+
+    #[test]
+    fn reads_milliseconds_where_they_may_stand() {
+        for text in ["2026-11-23T14:06:00.123Z", "0001-01-01T00:00:00.999Z"] {
+            assert_eq!(Timestamp::parse_millis(text).unwrap().to_string(), text);
+        }
+        let whole = Timestamp::parse_millis("2026-11-23T14:06:00Z").unwrap();
+        assert_eq!(whole.to_string(), "2026-11-23T14:06:00.000Z");
+        for text in [
+            "2026-11-23T14:06:00.12Z",
+            "2026-11-23T14:06:00.+12Z",
+            "2026-11-23T14:06:00.123",
+            ".",
+        ] {
+            assert!(Timestamp::parse_millis(text).is_err(), "{text}");
         }
     }
 

@@ -95,6 +95,31 @@ fn open_for_reading(path: &Path, extra_flags: i32) -> Result<File, FileError> {
     open().map_err(FileError::at("read", path))
 }
 
+/// Opens a regular file that is our own, as `options` say; where they create it, with this mode. A
+/// symbolic link in its place is refused: it could lead elsewhere.
+///
+/// # Errors
+/// Anything but a regular file, and what the system says.
+pub fn open_own(path: &Path, mode: u32, options: &mut fs::OpenOptions) -> Result<File, FileError> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    options.mode(mode).custom_flags(flags.bits() as i32);
+    let refused = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let open = || {
+        let opened = options.open(path);
+        let file = match opened {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(refused("it is a symbolic link"));
+            }
+            opened => opened?,
+        };
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(refused("it is not a regular file")),
+        }
+    };
+    open().map_err(FileError::at("open", path))
+}
+
 /// Replaces a file with what `write` writes: a nameless file in the same directory, `fsync`,
 /// a name, `rename`, `fsync` of the directory. Until the rename the old file stands untouched.
 /// A link at `path` is replaced and not followed. What cannot be replaced is written to: a

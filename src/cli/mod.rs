@@ -13,6 +13,7 @@ pub mod guard_report;
 mod kept;
 mod keys;
 pub mod measure;
+pub mod past;
 pub mod profile;
 mod record;
 pub mod reference;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
-use super::{env, exit, guard_report, sign, verify};
+use super::{env, exit, guard_report, past, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, integrity, policy, rollback};
 
@@ -34,6 +34,10 @@ pub enum Schema {
     ReportProfile,
     /// The report of `agp audit verify`
     ReportAudit,
+    /// The report of `agp profile compare`
+    ReportCompare,
+    /// The report of `agp profile accept`
+    ReportAccept,
 }
 
 impl Schema {
@@ -50,6 +54,8 @@ impl Schema {
             Self::ReportRollback => envelope::<RollbackBody>(),
             Self::ReportProfile => envelope::<ProfileBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
+            Self::ReportCompare => envelope::<past::CompareBody>(),
+            Self::ReportAccept => envelope::<past::AcceptBody>(),
         }
     }
 

@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
-use super::audit::read_failure;
 use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
 use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar};
 use super::{env, exit, keys};
-use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
 use crate::base::naming;
@@ -530,10 +528,9 @@ impl<'a> Run<'a> {
             .filter(|_| !self.global.output_is_stdout())
         {
             Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| {
-                match error.source.downcast::<ReadError>() {
-                    Ok(unread) => read_failure(unread),
-                    Err(source) => Failure::new(Kind::Output, FileError { source, ..error }),
-                }
+                deliver::own_failure(error.source).unwrap_or_else(|source| {
+                    Failure::new(Kind::Output, FileError { source, ..error })
+                })
             }),
             None => self
                 .printer

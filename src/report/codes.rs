@@ -252,6 +252,17 @@ codes! {
     PROFILE_NO_WORKLOAD = "profile.no_workload", Medium, Verdict::Pass,
         "There is nothing to profile: no stage is configured and no target is there",
         "give a command behind `--`, define a stage, or list stages and targets under `pipeline`";
+    PERFORMANCE_REGRESSION = "performance.regression", High, Verdict::Regression,
+        "A stage takes more than it did, beyond what chance explains",
+        "find what changed since the last run that passed; if it is meant, `agp profile accept --reason …`";
+    PERFORMANCE_INCONCLUSIVE = "performance.inconclusive", Medium, Verdict::Pass,
+        "A stage seems to take more than it did, and the runs at hand do not settle it",
+        "run it again when the machine is quiet";
+    PERFORMANCE_CREEP = "performance.creep", Medium, Verdict::Pass,
+        "A stage takes a little more with each run, and each of them passed",
+        "compare the newest run with one from before: `agp profile compare`";
+    HISTORY_SKIPPED = "history.skipped", Low, Verdict::Pass,
+        "A line of the history cannot be believed and was passed over", "";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

@@ -413,6 +413,30 @@ fn the_pages_of_the_formats_name_every_field() {
     }
 }
 
+#[test]
+fn the_page_of_the_history_names_every_field_and_its_example_is_read() {
+    let page = read("docs/formats/history.md");
+    let example = page.split("```json\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(agp::history::file_name("game"));
+    std::fs::write(&path, example).unwrap();
+    let past = agp::history::read(folder.path(), "game").unwrap();
+    assert_eq!(past.notes, []);
+    assert_eq!(past.lines.len(), 2, "a record and an acceptance");
+    for line in &past.lines {
+        // What is written again is what stands there: the example leaves no field out.
+        assert_eq!(serde_json::to_string(&line.entry).unwrap(), line.text);
+        let mut unnamed = fields(&serde_json::from_str(&line.text).unwrap(), &["types"]);
+        let tables = page.replace(example, "");
+        unnamed.retain(|field| !words(&tables).contains(&field.as_str()));
+        assert!(
+            unnamed.is_empty(),
+            "docs/formats/history.md does not name {unnamed:?}"
+        );
+    }
+}
+
 /// The first file of a place's audit log.
 fn log_of(place: &Place) -> PathBuf {
     let files = place.at(".agp/audit").read_dir().unwrap();
