@@ -71,6 +71,8 @@ pub struct Context<'a> {
     pub policy: &'a Loaded,
     /// Where state is kept; may not exist.
     pub state_dir: PathBuf,
+    /// Which run this is, in reports and records.
+    pub run_id: String,
     /// When the command began.
     pub started_at: Timestamp,
     /// Where the audit log stands after *begun*; `None` where none is kept.
@@ -270,6 +272,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         global: &cli.global,
         policy,
         state_dir: state_dir.clone(),
+        run_id: run.id.clone(),
         started_at: run.started_at,
         audit_head,
         progress: &progress,

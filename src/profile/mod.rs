@@ -10,6 +10,7 @@ mod compare;
 mod gate;
 mod levels;
 pub mod limits;
+mod lines;
 mod machine;
 mod numbers;
 mod question;
@@ -21,7 +22,9 @@ mod trend;
 
 pub use compare::{Row, compare};
 pub use gate::{ALL_STAGES, RunJudgement, RunRequest, StageJudgement, judge_run, metric_name};
+pub use lines::{LevelLine, level_lines};
 pub use question::{Answer, answer};
 pub use regress::{
     HISTORY_RUNS_MAX, HISTORY_RUNS_MIN, Judgement, Series, SeriesError, Settings, judge,
 };
+pub use series::value;

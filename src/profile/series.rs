@@ -10,7 +10,7 @@ use crate::history::{Entry, GateVerdict, Metrics, Outcome, Record};
 use crate::policy::Metric;
 
 /// What a metric says of a run; `None` where it was not measured, or is nothing.
-pub(super) fn value(metric: Metric, metrics: &Metrics) -> Option<f64> {
+pub fn value(metric: Metric, metrics: &Metrics) -> Option<f64> {
     let whole = |value: Option<u64>| value.map(|value| value as f64);
     let value = match metric {
         Metric::CpuSeconds => metrics.cpu_seconds(),

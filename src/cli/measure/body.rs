@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::history::GateVerdict;
 use crate::profile::bottleneck::{Analysis, Resource};
 use crate::profile::record::{Cost, Figures, Span};
 use crate::system::Sample;
@@ -14,6 +15,8 @@ pub struct ProfileBody {
     pub summary: Summary,
     /// Every stage, in the order in which they ran; empty where there is no workload.
     pub stages: Vec<StageSection>,
+    /// What the past makes of it; null where nothing was measured.
+    pub judgement: Option<JudgementSection>,
     /// How it was measured.
     pub measuring: Measuring,
     /// Where it ran.
@@ -131,6 +134,63 @@ impl TimeLine {
         }
         line
     }
+}
+
+/// What the past makes of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct JudgementSection {
+    /// Under which name the history is kept.
+    pub key: String,
+    /// All together; null where nothing is gated.
+    pub verdict: Option<GateVerdict>,
+    /// Every stage and metric of the gate, sorted by stage.
+    pub series: Vec<SeriesSection>,
+}
+
+/// One stage and metric.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SeriesSection {
+    /// The stage; `*` for what all have in common.
+    pub stage: String,
+    /// The metric.
+    pub metric: String,
+    /// What is said of it.
+    pub verdict: GateVerdict,
+    /// Why, in words.
+    pub why: String,
+    /// The change as a share of the level: 0.05 is 5 % more.
+    pub effect: Option<f64>,
+    /// The 95 % interval of that.
+    pub interval: Option<[f64; 2]>,
+    /// How likely this much is where nothing changed.
+    pub p: Option<f64>,
+    /// The smallest change that would be found four times in five, as a share.
+    pub minimum_detectable: Option<f64>,
+    /// The noise of one run, as a share.
+    pub noise: Option<f64>,
+    /// Runs that were judged.
+    pub runs: usize,
+    /// Past runs that were looked at.
+    pub history_runs: usize,
+    /// What each past run took, the oldest first.
+    pub history: Vec<f64>,
+    /// What each run of now took.
+    pub current: Vec<f64>,
+    /// The levels of the past, without gaps.
+    pub levels: Vec<Level>,
+    /// Within these two a change may stay unseen.
+    pub band: Option<[f64; 2]>,
+}
+
+/// A stretch of past runs about one level.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Level {
+    /// Its first run, from 0.
+    pub from: usize,
+    /// One behind its last run.
+    pub to: usize,
+    /// The level.
+    pub level: f64,
 }
 
 /// How it was measured.

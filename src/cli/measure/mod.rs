@@ -2,6 +2,7 @@
 //! than it was.
 
 mod body;
+mod history;
 mod run;
 mod stages;
 
@@ -98,6 +99,11 @@ fn parse_metric(text: &str) -> Result<Metric, String> {
 }
 
 impl MeasureArgs {
+    /// Whether another command is the past.
+    fn is_compared(&self) -> bool {
+        self.baseline_cmd.is_some()
+    }
+
     /// Runs, measures, judges.
     ///
     /// # Errors

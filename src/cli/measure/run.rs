@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use super::body::{
     self, Machine, Measuring, ProfileBody, RunSection, Slowest, StageSection, Summary, TimeLine,
 };
+use super::history::{self, Past};
 use super::stages::{self, Plan, Stage, Workload};
 use super::{MeasureArgs, Runs};
 use crate::base::units;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::spine::{self, Context};
 use crate::cli::{env, keys};
+use crate::history::{GateVerdict, Outcome, Record};
 use crate::policy::Limit;
 use crate::process::{self, Ended, Governed, Surroundings};
+use crate::profile::RunJudgement;
 use crate::profile::bottleneck;
 use crate::profile::limits::{self, Limits};
 use crate::profile::record::{self, Recording, folded_to};
@@ -81,29 +84,109 @@ pub(super) fn run(
             session.once(stage)?;
         }
     }
+    let mut past = Past::read(arguments, context)?;
     let rounds = match arguments.runs {
-        Runs::Auto => 1,
         Runs::Exactly(runs) => runs,
+        // Both take turns, so that there is a past to compare with.
+        Runs::Auto if arguments.baseline_cmd.is_some() => TURNS,
+        Runs::Auto => 1,
     };
-    'all: for _ in 0..rounds {
-        for one in &mut measured {
-            let run = session.once(one.stage)?;
-            let is_good = is_good(one.stage, run.1.ended);
-            one.runs.push(run);
-            // What comes after a failed stage would work on what it did not make.
-            if !is_good {
-                break 'all;
-            }
+    let baseline = session.baseline(plan)?;
+    let mut is_complete = true;
+    for round in 0..rounds {
+        if let Some(stage) = &baseline {
+            past.add(session.turn((stage, &past.key), round)?);
         }
+        is_complete = is_complete && session.round(&mut measured)?;
     }
-    Ok(report(&session, plan, &measured))
+    let judgement = judged(&session, (&past, is_complete), &mut measured)?;
+    Ok(report(&session, plan, (&measured, &past, judgement)))
 }
 
-fn is_good(stage: &Stage, ended: Ended) -> bool {
-    matches!(ended, Ended::Code(code) if u8::try_from(code).is_ok_and(|code| stage.ok_codes.contains(&code)))
+/// Judges, and runs again what that asks for.
+fn judged(
+    session: &Session<'_>,
+    (past, is_complete): (&Past, bool),
+    measured: &mut [Measured<'_>],
+) -> Result<RunJudgement, Failure> {
+    let runs_max = session.context.policy.policy.profile.runs_max;
+    let may_repeat =
+        is_complete && session.arguments.runs == Runs::Auto && !session.arguments.is_compared();
+    loop {
+        let records = history::records(measured, (&past.key, session.context));
+        let judgement = past.judge(&records);
+        let mut has_run = false;
+        for one in measured.iter_mut() {
+            let more = judgement.more.get(&one.stage.name).copied().unwrap_or(0);
+            for _ in 0..more {
+                if may_repeat && (one.runs.len() as u64) < runs_max {
+                    one.runs.push(session.once(one.stage)?);
+                    has_run = true;
+                }
+            }
+        }
+        if !has_run {
+            return Ok(judgement);
+        }
+    }
+}
+
+/// How often a stage and the command to compare it with take turns.
+const TURNS: u32 = 9;
+
+/// Whether a stage came to a good end.
+pub(super) fn is_good(stage: &Stage, ended: Ended) -> bool {
+    let is_ok = |code| u8::try_from(code).is_ok_and(|code| stage.ok_codes.contains(&code));
+    matches!(ended, Ended::Code(code) if is_ok(code))
 }
 
 impl Session<'_> {
+    /// Every stage once, in order; `false` where one failed, and what comes after it would work on
+    /// what it did not make.
+    fn round(&self, measured: &mut [Measured<'_>]) -> Result<bool, Failure> {
+        for one in measured {
+            let run = self.once(one.stage)?;
+            let is_good = is_good(one.stage, run.1.ended);
+            one.runs.push(run);
+            if !is_good {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The command to compare with, as a stage of the same name as the only one.
+    fn baseline(&self, plan: &Plan) -> Result<Option<Stage>, Failure> {
+        let Some(script) = &self.arguments.baseline_cmd else {
+            return Ok(None);
+        };
+        let [stage] = &plan.stages[..] else {
+            let text = "`--baseline-cmd` is compared with one stage";
+            let hint = "choose one with `--stage NAME`";
+            return Err(Failure::because(Kind::Usage, text).with_hint(hint));
+        };
+        Ok(Some(Stage {
+            argv: ["/bin/sh", "-c", script].map(OsString::from).into(),
+            shown: script.clone(),
+            ..stage.clone()
+        }))
+    }
+
+    /// A run of the command to compare with, as a record of the past.
+    fn turn(&self, (stage, key): (&Stage, &str), round: u32) -> Result<Record, Failure> {
+        let (_, run) = self.once(stage)?;
+        if !is_good(stage, run.ended) {
+            let text = format!("the command to compare with ended with {}", run.ended);
+            return Err(Failure::because(Kind::Input, text));
+        }
+        let run_id = format!("baseline-{round}");
+        Ok(history::record(
+            (&stage.name, &run),
+            (key, &run_id),
+            Outcome::Passed,
+        ))
+    }
+
     /// One run of a stage, after its preparation.
     fn once(&self, stage: &Stage) -> Result<(f64, Recording), Failure> {
         if let Some(script) = &self.arguments.prepare {
@@ -160,8 +243,23 @@ impl Session<'_> {
     }
 }
 
-fn report(session: &Session<'_>, plan: &Plan, measured: &[Measured<'_>]) -> Report {
-    let mut findings = Vec::new();
+fn report(
+    session: &Session<'_>,
+    plan: &Plan,
+    (measured, past, judgement): (&[Measured<'_>], &Past, RunJudgement),
+) -> Report {
+    let context = session.context;
+    let records = history::records(measured, (&past.key, context));
+    let mut findings = past.notes.clone();
+    findings.extend(judgement.findings.iter().cloned());
+    let section = (!records.is_empty()).then(|| past.section(&judgement, &records));
+    // A comparison of two commands is no part of the history of one.
+    if !records.is_empty()
+        && !session.arguments.is_compared()
+        && let Err(failure) = past.append(records, (&judgement, context))
+    {
+        findings.extend(failure.findings);
+    }
     let mut degraded: Vec<String> = Vec::new();
     for one in measured {
         findings.extend(
@@ -185,7 +283,8 @@ fn report(session: &Session<'_>, plan: &Plan, measured: &[Measured<'_>]) -> Repo
     let machine = first.map_or_else(system::sample, |(_, run)| run.machine.clone());
     let body = ProfileBody {
         summary: summary(plan, measured),
-        stages: measured.iter().map(section).collect(),
+        stages: measured.iter().map(stage_section).collect(),
+        judgement: section,
         measuring: Measuring {
             sample_hz: session.context.policy.policy.profile.sample_hz,
             degraded,
@@ -193,7 +292,8 @@ fn report(session: &Session<'_>, plan: &Plan, measured: &[Measured<'_>]) -> Repo
         machine: Machine::of(&machine, system::fingerprint()),
     };
     let text = measured.iter().filter_map(line).collect();
-    Report::new("profile", headline(&body.summary), findings)
+    let headline = headline(&body.summary) + verdict(&judgement);
+    Report::new("profile", headline, findings)
         .with_body(&body)
         .with_text(text)
 }
@@ -295,6 +395,18 @@ fn headline(summary: &Summary) -> String {
     }
 }
 
+/// What the past makes of it, in a few words behind the headline.
+fn verdict(judgement: &RunJudgement) -> &'static str {
+    match judgement.verdict {
+        None => "",
+        Some(GateVerdict::Regression) => "; SLOWER than before",
+        Some(GateVerdict::Inconclusive) => "; perhaps slower than before",
+        Some(GateVerdict::Improvement) => "; better than before",
+        Some(GateVerdict::Ok) => "; as before",
+        Some(GateVerdict::NotEnoughHistory) => "; too few runs to compare with",
+    }
+}
+
 fn memory(peak_bytes: Option<u64>) -> String {
     peak_bytes.map_or_else(|| "memory not known".to_owned(), units::bytes)
 }
@@ -316,7 +428,7 @@ fn line(measured: &Measured<'_>) -> Option<String> {
     ))
 }
 
-fn section(measured: &Measured<'_>) -> StageSection {
+fn stage_section(measured: &Measured<'_>) -> StageSection {
     StageSection {
         stage: measured.stage.name.clone(),
         command: measured.stage.shown.clone(),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::MeasureArgs;
+use crate::base::digest::Digest;
 use crate::base::{files, naming};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::spine::Context;
@@ -99,17 +100,26 @@ fn from_command_line(arguments: &MeasureArgs) -> Vec<Stage> {
             definition.script.clone(),
         ));
     }
-    if let Some(program) = arguments.command.first() {
-        let name = PathBuf::from(program);
-        let name = name
-            .file_name()
-            .unwrap_or(program)
-            .to_string_lossy()
-            .into_owned();
+    if !arguments.command.is_empty() {
         let shown = shown(&arguments.command);
-        stages.push(here(name, arguments.command.clone(), shown));
+        stages.push(here(name_of(&shown), arguments.command.clone(), shown));
     }
     stages
+}
+
+/// Characters of a command that is its own name.
+const NAME_CHARS_MAX: usize = 60;
+
+/// A command as the name of its stage: runs of another command are not compared with it. What is too
+/// long for a name ends in its digest.
+fn name_of(shown: &str) -> String {
+    match shown.char_indices().nth(NAME_CHARS_MAX) {
+        None => shown.to_owned(),
+        Some((end, _)) => {
+            let digest = Digest::of(shown.as_bytes()).to_string();
+            format!("{}… {}", &shown[..end], &digest[..8])
+        }
+    }
 }
 
 /// Words as one could type them.

@@ -21,7 +21,7 @@ use crate::history::{self, Entry, HistoryError, Note, Past, Record};
 use crate::report::{Finding, codes};
 
 /// Where the history is kept.
-fn directory(context: &Context<'_>) -> PathBuf {
+pub(super) fn directory(context: &Context<'_>) -> PathBuf {
     context.state_dir.join("history")
 }
 
@@ -80,7 +80,7 @@ fn failure(error: HistoryError) -> Failure {
 }
 
 /// What was passed over, each a finding at its place.
-fn skipped(notes: &[Note]) -> Vec<Finding> {
+pub(super) fn skipped(notes: &[Note]) -> Vec<Finding> {
     let finding = |note: &Note| {
         let finding = Finding::new(&codes::HISTORY_SKIPPED, note.message.clone());
         let finding = finding.at(note.path.to_string_lossy());

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::chart::{self, Bar, Plot, Series};
+use super::chart::{self, Bar, Past, Plot, Series};
 use super::markup::Markup;
 use crate::base::units;
 
@@ -37,6 +37,7 @@ pub(super) fn sections(page: &mut Markup, body: &Map<String, Value>) {
     if runs.is_empty() {
         return;
     }
+    judgement(page, body.get("judgement").unwrap_or(&Value::Null));
     gantt(page, &runs);
     page.raw("<h2>Stages</h2>\n");
     for stage in stages {
@@ -241,6 +242,88 @@ fn plots(page: &mut Markup, line: &Value) {
         series("disk", "written", &written, false),
     ];
     plot("Storage", peak, &lines, page);
+}
+
+/// The past of every series, with its levels and the band in which a change may stay unseen.
+fn judgement(page: &mut Markup, judgement: &Value) {
+    let all = judgement["series"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    if all.is_empty() {
+        return;
+    }
+    page.raw("<h2>Compared with the past</h2>\n<p class=\"dim\">Every point is a run, the newest on the right; lines are levels, and within the band a change may stay unseen.</p>\n");
+    for series in all {
+        let name = |key: &str| series[key].as_str().unwrap_or_default().to_owned();
+        let (stage, metric, verdict) = (name("stage"), name("metric"), name("verdict"));
+        page.within("<section class=\"card\"><h3>", &stage, " ");
+        page.within("<span class=\"dim\">", &metric, "</span> ");
+        page.raw(match verdict.as_str() {
+            "regression" => "<span class=\"badge fail\">",
+            "inconclusive" => "<span class=\"badge warn\">",
+            "not_enough_history" => "<span class=\"badge plain\">",
+            _ => "<span class=\"badge\">",
+        });
+        page.text(&verdict.replace('_', " ")).raw("</span></h3>");
+        page.within("<p>", &name("why"), "</p>\n");
+        past(page, series, &format!("{stage}, {metric}"));
+        page.raw("</section>\n");
+    }
+}
+
+fn past(page: &mut Markup, series: &Value, label: &str) {
+    let history = numbers(&series["history"]);
+    let current = numbers(&series["current"]);
+    let place = |value: &Value| usize::try_from(value.as_u64()?).ok();
+    let level = |level: &Value| {
+        Some((
+            place(&level["from"])?,
+            place(&level["to"])?,
+            level["level"].as_f64()?,
+        ))
+    };
+    let levels = series["levels"].as_array().map_or(&[][..], Vec::as_slice);
+    let levels: Vec<_> = levels.iter().filter_map(level).collect();
+    let all: Vec<f64> = history.iter().chain(&current).copied().collect();
+    let (low, high) = all.iter().fold((f64::MAX, 0.0), |(low, high), value| {
+        (f64::min(low, *value), f64::max(high, *value))
+    });
+    // One point is no past.
+    if history.is_empty() || all.len() < 2 {
+        return;
+    }
+    let unit = match label.ends_with("bytes") {
+        true => |value: f64| units::bytes(value as u64),
+        false => |value: f64| format!("{value:.3}"),
+    };
+    Past {
+        values: &all,
+        levels: &levels,
+        band: match numbers(&series["band"])[..] {
+            [low, high] => Some((low, high)),
+            _ => None,
+        },
+        now_from: history.len(),
+        label: format!(
+            "{label}: {} past runs from {} to {}",
+            history.len(),
+            unit(low),
+            unit(high)
+        ),
+    }
+    .draw(page);
+    page.raw("<div class=\"axis\"><span>")
+        .text(&units::count(history.len() as u64, "past run"));
+    page.within(
+        "</span><span>",
+        &format!("{} to {}", unit(low), unit(high)),
+        "</span>",
+    );
+    page.within(
+        "<span>now: ",
+        &current.last().map_or(String::new(), |now| unit(*now)),
+        "</span></div>",
+    );
 }
 
 fn measuring(page: &mut Markup, body: &Map<String, Value>) {
