@@ -20,6 +20,7 @@ mod harness;
 mod interrupted;
 mod keys_and_policy;
 mod outputs;
+mod profile;
 mod reports;
 mod rollback;
 mod rollback_run;
