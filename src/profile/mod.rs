@@ -13,6 +13,8 @@ mod question;
 mod regress;
 mod series;
 mod siblings;
+#[cfg(test)]
+mod tests;
 mod trend;
 
 pub use compare::{Row, compare};
