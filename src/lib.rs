@@ -15,7 +15,7 @@
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`audit`]: the log; [`export`]: reports in other formats |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`profile`]: slower than before?; [`audit`]: the log; [`export`]: reports in other formats |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example

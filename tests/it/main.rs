@@ -20,6 +20,7 @@ mod harness;
 mod interrupted;
 mod keys_and_policy;
 mod outputs;
+mod profile_judge;
 mod reports;
 mod sign_verify;
 mod tidy;

@@ -32,12 +32,18 @@ fn fed(place: &Place, arguments: &[&str], input: &[u8]) -> Ran {
 }
 
 fn judge(question: &str) -> Ran {
-    fed(&Place::without_key(), &["profile", "judge"], question.as_bytes())
+    fed(
+        &Place::without_key(),
+        &["profile", "judge"],
+        question.as_bytes(),
+    )
 }
 
 /// Thirty past runs of about a second, and these.
 fn question(current: &[f64]) -> String {
-    let history: Vec<f64> = (0..30).map(|run| 1.0 + 0.01 * f64::from(run * 7 % 5)).collect();
+    let history: Vec<f64> = (0..30)
+        .map(|run| 1.0 + 0.01 * f64::from(run * 7 % 5))
+        .collect();
     json!({"history": history, "current": current}).to_string()
 }
 
@@ -47,8 +53,14 @@ fn answers_a_question_with_a_verdict_its_numbers_and_why() {
     assert_eq!((slow.code, slow.stderr.as_str()), (0, ""));
     let answer = slow.json();
     assert_eq!(answer["regression"], true, "{answer:#}");
-    assert_eq!((&answer["verdict"], &answer["more"]), (&json!("regression"), &json!(0)));
-    assert_eq!((&answer["runs"], &answer["history_runs"]), (&json!(4), &json!(30)));
+    assert_eq!(
+        (&answer["verdict"], &answer["more"]),
+        (&json!("regression"), &json!(0))
+    );
+    assert_eq!(
+        (&answer["runs"], &answer["history_runs"]),
+        (&json!(4), &json!(30))
+    );
     let number = |name: &str| answer[name].as_f64().unwrap();
     assert!(number("p") < 0.002);
     assert!((0.15..0.22).contains(&number("effect")), "{answer:#}");
@@ -57,11 +69,22 @@ fn answers_a_question_with_a_verdict_its_numbers_and_why() {
     assert!(interval[1].as_f64().unwrap() > number("effect"));
     assert!((0.02..0.15).contains(&number("minimum_detectable_effect")));
     assert!(number("noise") > 0.005);
-    assert!(answer["why"].as_str().unwrap().contains("4 runs together are 18 % above"));
+    assert!(
+        answer["why"]
+            .as_str()
+            .unwrap()
+            .contains("4 runs together are 18 % above")
+    );
     let ok = judge(&question(&[1.02])).json();
-    assert_eq!((&ok["regression"], &ok["verdict"], &ok["more"]), (&json!(false), &json!("ok"), &json!(0)));
+    assert_eq!(
+        (&ok["regression"], &ok["verdict"], &ok["more"]),
+        (&json!(false), &json!("ok"), &json!(0))
+    );
     let one = judge(&question(&[1.2])).json();
-    assert_eq!((&one["regression"], &one["more"]), (&json!(false), &json!(1)));
+    assert_eq!(
+        (&one["regression"], &one["more"]),
+        (&json!(false), &json!(1))
+    );
     let faster = judge(&question(&[0.8, 0.81, 0.79, 0.8])).json();
     assert_eq!(faster["verdict"], "improvement");
 }
@@ -72,7 +95,10 @@ fn a_short_history_is_said_to_be_one() {
         let history = vec![1.0; count];
         let ran = judge(&json!({"history": history, "current": [9.0]}).to_string());
         let answer = ran.json();
-        assert_eq!((ran.code, &answer["verdict"]), (0, &json!("not_enough_history")));
+        assert_eq!(
+            (ran.code, &answer["verdict"]),
+            (0, &json!("not_enough_history"))
+        );
         assert_eq!((&answer["p"], &answer["more"]), (&Value::Null, &json!(0)));
         assert!(answer["why"].as_str().unwrap().ends_with("5 are needed"));
     }
@@ -85,16 +111,40 @@ const BAD: [(&str, &str); 16] = [
     ("[]", "invalid"),
     ("{}", "missing field `history`"),
     ("{\"history\":[1,1,1,1,1]}", "missing field `current`"),
-    ("{\"history\":[1,1,1,1,1],\"current\":[]}", "at least one run"),
-    ("{\"history\":[1,1,NaN,1,1],\"current\":[1]}", "expected value"),
-    ("{\"history\":[1,1,null,1,1],\"current\":[1]}", "invalid type: null"),
-    ("{\"history\":[1,1,\"1\",1,1],\"current\":[1]}", "invalid type: string"),
-    ("{\"history\":[1,1,-1,1,1],\"current\":[1]}", "`history[2]`: expected a number above 0, found -1"),
-    ("{\"history\":[1,1,0,1,1],\"current\":[1]}", "`history[2]`: expected a number above 0, found 0"),
-    ("{\"history\":[1,1,1,1,1],\"current\":[1,1e999]}", "out of range"),
+    (
+        "{\"history\":[1,1,1,1,1],\"current\":[]}",
+        "at least one run",
+    ),
+    (
+        "{\"history\":[1,1,NaN,1,1],\"current\":[1]}",
+        "expected value",
+    ),
+    (
+        "{\"history\":[1,1,null,1,1],\"current\":[1]}",
+        "invalid type: null",
+    ),
+    (
+        "{\"history\":[1,1,\"1\",1,1],\"current\":[1]}",
+        "invalid type: string",
+    ),
+    (
+        "{\"history\":[1,1,-1,1,1],\"current\":[1]}",
+        "`history[2]`: expected a number above 0, found -1",
+    ),
+    (
+        "{\"history\":[1,1,0,1,1],\"current\":[1]}",
+        "`history[2]`: expected a number above 0, found 0",
+    ),
+    (
+        "{\"history\":[1,1,1,1,1],\"current\":[1,1e999]}",
+        "out of range",
+    ),
     ("{\"history\":[1,1,1,1,1],\"current\":[1]} {}", "trailing"),
     ("{\"history\":[1,1,1,1,1],\"current\":[1", "EOF"),
-    ("{\"history\":[1,1,1,1,1],\"current\":[1],\"current_probe\":[1]}", "belong together"),
+    (
+        "{\"history\":[1,1,1,1,1],\"current\":[1],\"current_probe\":[1]}",
+        "belong together",
+    ),
     (
         "{\"history\":[1,1,1,1,1],\"current\":[1],\"current_probe\":[1],\"history_probe\":[1]}",
         "`history_probe`: expected as many values as runs (5), found 1",
@@ -125,7 +175,11 @@ fn a_batch_answers_every_line_and_says_which_it_cannot() {
     input.push_str(&question(&[1.21, 1.19, 1.22, 1.2]));
     let ran = fed(&place, &["profile", "judge", "--batch"], input.as_bytes());
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("15 lines of stdin could not be judged"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("15 lines of stdin could not be judged"),
+        "{}",
+        ran.stderr
+    );
     let answers: Vec<Value> = ran
         .stdout
         .lines()
@@ -174,7 +228,9 @@ fn a_batch_answers_before_the_next_question_comes() {
 
 #[test]
 fn a_history_of_a_thousand_runs_and_a_line_without_end_are_no_trouble() {
-    let history: Vec<f64> = (0..100_000).map(|run| 1.0 + 0.001 * f64::from(run % 13)).collect();
+    let history: Vec<f64> = (0..100_000)
+        .map(|run| 1.0 + 0.001 * f64::from(run % 13))
+        .collect();
     let huge = json!({"history": history, "current": [1.005], "history_host": "ignored"});
     let ran = judge(&huge.to_string());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -182,11 +238,19 @@ fn a_history_of_a_thousand_runs_and_a_line_without_end_are_no_trouble() {
     let endless = vec![b'x'; (64 << 20) + 2];
     let ran = fed(&Place::without_key(), &["profile", "judge"], &endless);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("longer than 64.0 MiB"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("longer than 64.0 MiB"),
+        "{}",
+        ran.stderr
+    );
     let mut lines = endless;
     lines.push(b'\n');
     lines.extend(question(&[1.0]).bytes());
-    let ran = fed(&Place::without_key(), &["profile", "judge", "--batch"], &lines);
+    let ran = fed(
+        &Place::without_key(),
+        &["profile", "judge", "--batch"],
+        &lines,
+    );
     assert_eq!((ran.code, ran.stdout.lines().count()), (2, 2));
 }
 
@@ -209,7 +273,10 @@ fn the_policy_decides_the_floor_and_the_most_runs() {
 #[test]
 fn a_report_is_refused_where_there_is_none() {
     let place = Place::without_key();
-    for arguments in [["profile", "judge", "--json"], ["profile", "history", "--json"]] {
+    for arguments in [
+        ["profile", "judge", "--json"],
+        ["profile", "history", "--json"],
+    ] {
         let ran = place.run(arguments);
         assert_eq!(ran.code, 2, "{arguments:?}");
         assert!(ran.stderr.contains("leave `--json` out"), "{}", ran.stderr);
@@ -270,16 +337,31 @@ fn the_history_is_printed_as_it_is_kept_without_what_cannot_be_believed() {
     place.write(&file, format!("{kept}{{\"run_id\":\"torn"));
     let torn = place.run(["profile", "history"]);
     assert_eq!((torn.code, torn.stdout.as_str()), (0, kept.as_str()));
-    let told = format!("left out: {}:42: the last line is torn", place.at(&file).strip_prefix(place.path()).unwrap().display());
+    let told = format!(
+        "left out: {}:42: the last line is torn",
+        place
+            .at(&file)
+            .strip_prefix(place.path())
+            .unwrap()
+            .display()
+    );
     assert!(torn.stderr.contains(&told), "{}", torn.stderr);
     let some = place.run(["profile", "history", "--stage", "scan", "--last", "3"]);
     assert_eq!(some.stdout.lines().count(), 3);
-    assert!(some.stdout.lines().all(|line| line.contains("\"stage\":\"scan\"")));
+    assert!(
+        some.stdout
+            .lines()
+            .all(|line| line.contains("\"stage\":\"scan\""))
+    );
     let none = place.run(["profile", "history", "--key", "other"]);
     assert_eq!((none.code, none.stdout.as_str()), (0, ""));
     let compacted = place.run(["profile", "history", "compact", "--runs-kept", "5"]);
     assert_eq!(compacted.code, 0);
-    assert!(compacted.stderr.contains("kept 10 of 42 lines in 1 file"), "{}", compacted.stderr);
+    assert!(
+        compacted.stderr.contains("kept 10 of 42 lines in 1 file"),
+        "{}",
+        compacted.stderr
+    );
     assert_eq!(place.run(["profile", "history"]).stdout.lines().count(), 10);
 }
 
@@ -291,15 +373,38 @@ fn two_runs_are_compared_stage_by_stage() {
     let report = ran.json();
     assert_eq!(report["summary"]["second"], "slow");
     let rows = report["rows"].as_array().unwrap();
-    let wall = rows.iter().find(|row| row["metric"] == "wall_seconds").unwrap();
-    assert_eq!((&wall["stage"], &wall["first"], &wall["second"]), (&json!("pack"), &json!(1.0), &json!(1.3)));
-    assert_eq!((&wall["change"], &wall["beyond_noise"]), (&json!(0.30000000000000004), &json!(true)));
+    let wall = rows
+        .iter()
+        .find(|row| row["metric"] == "wall_seconds")
+        .unwrap();
+    assert_eq!(
+        (&wall["stage"], &wall["first"], &wall["second"]),
+        (&json!("pack"), &json!(1.0), &json!(1.3))
+    );
+    assert_eq!(
+        (&wall["change"], &wall["beyond_noise"]),
+        (&json!(0.30000000000000004), &json!(true))
+    );
     let people = place.run(["profile", "compare", "run-05", "slow"]);
     assert_eq!(people.code, 0);
-    let line = people.stdout.lines().find(|line| line.contains("wall_seconds")).unwrap();
-    assert!(line.contains("1.000 s") && line.contains("+30.0 % !"), "{line}");
-    assert!(people.stdout.contains("ok: 1 of 2 measurements changed by more than its noise"));
-    for (word, wanted) in [("run-0", "10 runs begin with `run-0`"), ("none", "no run `none`")] {
+    let line = people
+        .stdout
+        .lines()
+        .find(|line| line.contains("wall_seconds"))
+        .unwrap();
+    assert!(
+        line.contains("1.000 s") && line.contains("+30.0 % !"),
+        "{line}"
+    );
+    assert!(
+        people
+            .stdout
+            .contains("ok: 1 of 2 measurements changed by more than its noise")
+    );
+    for (word, wanted) in [
+        ("run-0", "10 runs begin with `run-0`"),
+        ("none", "no run `none`"),
+    ] {
         let ran = place.run(["profile", "compare", word, "last"]);
         assert_eq!(ran.code, 2);
         assert!(ran.stderr.contains(wanted), "{}", ran.stderr);
@@ -309,7 +414,13 @@ fn two_runs_are_compared_stage_by_stage() {
 #[test]
 fn an_acceptance_is_written_with_who_and_why_and_audited() {
     let place = place_with_history();
-    let ran = place.run(["profile", "accept", "--reason", "the new codec is worth it", "--json"]);
+    let ran = place.run([
+        "profile",
+        "accept",
+        "--reason",
+        "the new codec is worth it",
+        "--json",
+    ]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let report = ran.json();
     assert_eq!(report["summary"]["run_id"], "slow");
@@ -325,9 +436,18 @@ fn an_acceptance_is_written_with_who_and_why_and_audited() {
     assert_eq!(place.run(["audit", "verify"]).code, 0);
     // Nothing else waits, and what passed needs no acceptance.
     for (arguments, wanted) in [
-        (vec!["profile", "accept", "--reason", "again"], "no run of `game` waits"),
-        (vec!["profile", "accept", "--reason", "x", "--run", "run-03"], "was not found slower"),
-        (vec!["profile", "accept", "--reason", "  "], "`reason`"),
+        (
+            vec!["profile", "accept", "--reason", "again"],
+            "no run of `game` waits",
+        ),
+        (
+            vec!["profile", "accept", "--reason", "x", "--run", "run-03"],
+            "was not found slower",
+        ),
+        (
+            vec!["profile", "accept", "--reason", "  "],
+            "expected a reason",
+        ),
         (vec!["profile", "accept"], "--reason"),
     ] {
         let ran = place.run(&arguments);
@@ -340,13 +460,21 @@ fn an_acceptance_is_written_with_who_and_why_and_audited() {
 fn a_key_must_be_named_where_there_are_several_and_none_is_no_history() {
     let empty = Place::without_key().run(["profile", "accept", "--reason", "x"]);
     assert_eq!(empty.code, 2);
-    assert!(empty.stderr.contains("no past run in `.agp/history`"), "{}", empty.stderr);
+    assert!(
+        empty.stderr.contains("no past run in `.agp/history`"),
+        "{}",
+        empty.stderr
+    );
     let place = place_with_history();
     let mut other = record("o", "pack", 1.0);
     other.key = "other".into();
     history::append(&place.at(".agp/history"), "other", &[Entry::Record(other)]).unwrap();
     let ran = place.run(["profile", "compare", "run-01", "last"]);
-    assert!(ran.stderr.contains("several keys: `game`, `other`"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("several keys: `game`, `other`"),
+        "{}",
+        ran.stderr
+    );
     let ran = place.run(["profile", "compare", "run-01", "last", "--key", "game"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
@@ -359,6 +487,15 @@ fn what_was_passed_over_is_a_finding_at_its_line() {
     place.write(&file, format!("rubbish\n{kept}"));
     let ran = place.run(["profile", "compare", "run-01", "slow", "--json"]);
     let report = ran.json();
-    assert_eq!((ran.code, codes(&report)), (0, vec!["history.skipped".to_owned()]));
-    assert_eq!((&report["findings"][0]["path"], &report["findings"][0]["line"]), (&json!(file), &json!(1)));
+    assert_eq!(
+        (ran.code, codes(&report)),
+        (0, vec!["history.skipped".to_owned()])
+    );
+    assert_eq!(
+        (
+            &report["findings"][0]["path"],
+            &report["findings"][0]["line"]
+        ),
+        (&json!(file), &json!(1))
+    );
 }
