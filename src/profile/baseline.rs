@@ -63,9 +63,23 @@ pub(super) struct Standing {
     pub(super) margin: f64,
 }
 
-/// Variances that the centre of a session's runs may have, each with its weight; the weights sum
-/// to one.
-type Variances = Vec<(f64, f64)>;
+/// What the variance of the centre of a session's runs may be.
+#[derive(Clone, Copy, Debug)]
+struct Variance {
+    /// How likely it is; the weights of all sum to one.
+    weight: f64,
+    /// What all runs share: the session's luck, and what is not known of the level.
+    shared: f64,
+    /// What is left of the runs' own.
+    own: f64,
+}
+
+impl Variance {
+    /// Where only this share of the runs is ordinary.
+    fn with(self, ordinary: f64) -> f64 {
+        self.shared + self.own / ordinary
+    }
+}
 
 impl Baseline {
     /// Learns from past runs (logarithms, oldest first, not empty). From `cut` on the level is
@@ -105,6 +119,8 @@ impl Baseline {
 
     /// Compares new runs (logarithms, not empty) with the past.
     pub(super) fn compare(&self, current: &[f64]) -> Standing {
+        // In one order, so that the last digit does not depend on theirs.
+        let current = &sorted(current);
         let middle = centre(current, CUT * self.noise);
         let effect = middle - self.level;
         let within: f64 = current
@@ -113,15 +129,13 @@ impl Baseline {
             .map(|value| value * value)
             .sum();
         let variances = self.variances(current.len(), within);
-        let ascending = sorted(current);
-        let agreement = ascending[current.len() / 2] - ascending[0];
-        let variance: f64 = variances.iter().map(|(weight, one)| weight * one).sum();
+        let agreement = current[current.len() / 2] - current[0];
         Standing {
             effect,
             runs: current.len(),
             slower: self.slower(effect, (&variances, current.len(), agreement)),
-            faster: self.core_tail(-effect, (&variances, current.len(), -self.skewness)),
-            margin: student_quantile(0.025, self.freedom) * variance.sqrt(),
+            faster: self.core_tail(-effect, (&variances, 1.0, -self.skew_of(current.len()))),
+            margin: student_quantile(0.025, self.freedom) * deviation(&variances),
         }
     }
 
@@ -146,20 +160,23 @@ impl Baseline {
         let agreement = 2.0 * self.noise;
         let is_likely = |effect| self.slower(effect, (&variances, runs, agreement)) > tail;
         let effect = super::numbers::bisect((0.0, 5.0), is_likely);
-        let variance: f64 = variances.iter().map(|(weight, one)| weight * one).sum();
-        (effect, variance.sqrt())
+        (effect, deviation(&variances))
     }
 
     /// What a session's runs, given how they differ among themselves (the sum of their squared
     /// deviations), leave open about the variance of their centre. A session may have luck of its
     /// own, which all its runs share: runs that agree too well with each other speak for that.
-    fn variances(&self, runs: usize, within: f64) -> Variances {
+    fn variances(&self, runs: usize, within: f64) -> Vec<Variance> {
         let doubt = (1.0 + self.correlation) / (1.0 - self.correlation);
         let level_runs = self.level_runs.max(1) as f64;
         let level = (doubt / level_runs).min(0.5_f64.max(1.0 / level_runs)) * LEVEL_DOUBT;
         let bulk = self.bulk.powi(2);
         if runs == 1 {
-            return vec![(1.0, self.noise.powi(2) + level * bulk)];
+            return vec![Variance {
+                weight: 1.0,
+                shared: level * bulk,
+                own: self.noise.powi(2),
+            }];
         }
         let freedom = runs as f64 - 1.0;
         let mean = mean_variance(runs, self.correlation);
@@ -171,22 +188,31 @@ impl Baseline {
             // The chi-squared likelihood of `within`, in units of the bulk.
             let expected = (1.0 - share) * (1.0 - mean) * runs as f64 / freedom;
             let likelihood = -0.5 * (freedom * expected.ln() + within / (expected * bulk));
-            (
-                before * likelihood.exp(),
-                bulk * (share + (1.0 - share) * mean + level),
-            )
+            Variance {
+                weight: before * likelihood.exp(),
+                shared: bulk * (share + level),
+                own: bulk * (1.0 - share) * mean,
+            }
         });
-        let total: f64 = weighed.iter().map(|(weight, _)| weight).sum();
-        match total > 0.0 {
-            true => weighed.map(|(weight, one)| (weight / total, one)).to_vec(),
+        let total: f64 = weighed.iter().map(|one| one.weight).sum();
+        if total <= 0.0 {
             // Runs that differ more than any share explains tell nothing about it.
-            false => vec![(1.0, bulk * (1.0 + level))],
+            return vec![Variance {
+                weight: 1.0,
+                shared: bulk * level,
+                own: bulk,
+            }];
         }
+        let normal = weighed.map(|one| Variance {
+            weight: one.weight / total,
+            ..one
+        });
+        normal.to_vec()
     }
 
     /// How likely a centre of `runs` new runs is to lie `effect` above the level: over how many of
     /// them were hit by something else.
-    fn slower(&self, effect: f64, (variances, runs, agreement): (&Variances, usize, f64)) -> f64 {
+    fn slower(&self, effect: f64, (variances, runs, agreement): (&[Variance], usize, f64)) -> f64 {
         let (hits_before, among_before) = HITS_BEFORE;
         let known = (
             self.hits as f64 + hits_before,
@@ -203,9 +229,11 @@ impl Baseline {
         for hits in 0..=withstood {
             let likely = predicted_hits((hits, runs), known);
             majority_hit -= likely;
-            let pull = (hits as f64 / (runs - hits) as f64).min(1.0);
-            let ordinary = effect - pull * CUT * self.noise;
-            tail += likely * self.core_tail(ordinary, (variances, runs, self.skewness));
+            let others = runs - hits;
+            let pull = (hits as f64 / others as f64).min(1.0);
+            let rest = effect - pull * CUT * self.noise;
+            let ordinary = others as f64 / runs as f64;
+            tail += likely * self.core_tail(rest, (variances, ordinary, self.skew_of(others)));
         }
         tail += majority_hit.max(0.0) * self.hits_reach(effect, (runs, agreement));
         match runs {
@@ -227,13 +255,21 @@ impl Baseline {
         reach * agree.min(1.0)
     }
 
-    /// The tail of ordinary runs: Student's law over the variances, with the skewness of the noise
-    /// as far as a mean of `runs` keeps it (Cornish and Fisher 1938).
-    fn core_tail(&self, effect: f64, (variances, runs, skewness): (&Variances, usize, f64)) -> f64 {
-        let skewness = skewness.clamp(0.0, 2.0) / (runs as f64).sqrt();
-        let tail = |(weight, variance): &(f64, f64)| {
-            let t = effect / variance.sqrt();
-            weight * student_tail(unskewed(t, skewness), self.freedom)
+    /// The skewness that a mean of so many runs keeps.
+    fn skew_of(&self, runs: usize) -> f64 {
+        self.skewness.clamp(-2.0, 2.0) / (runs as f64).sqrt()
+    }
+
+    /// The tail of ordinary runs, of which this share is left: Student's law over the variances,
+    /// with the skewness of their mean (Cornish and Fisher 1938).
+    fn core_tail(
+        &self,
+        effect: f64,
+        (variances, ordinary, skewness): (&[Variance], f64, f64),
+    ) -> f64 {
+        let tail = |variance: &Variance| {
+            let t = effect / variance.with(ordinary).sqrt();
+            variance.weight * student_tail(unskewed(t, skewness), self.freedom)
         };
         variances.iter().map(tail).sum()
     }
@@ -255,6 +291,12 @@ impl Baseline {
         });
         0.2 * (-(effect - edge) * count / sum).exp()
     }
+}
+
+/// The standard deviation of the centre, over all that its variance may be.
+fn deviation(variances: &[Variance]) -> f64 {
+    let parts = variances.iter().map(|one| one.weight * one.with(1.0));
+    parts.sum::<f64>().sqrt()
 }
 
 /// The larger of the robust scale and the clipped standard deviation of what runs deviate from the

@@ -63,6 +63,8 @@ pub struct StageJudgement {
     pub history: Vec<f64>,
     /// From which of these on somebody accepted another level; 0 for none.
     pub accepted_from: usize,
+    /// Whether the other stages told the machine's speed, so that only repetitions of all help.
+    pub needs_all: bool,
 }
 
 /// Judges a run against its history.
@@ -87,6 +89,7 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
         factor,
         history: candidate.history,
         accepted_from: candidate.accepted_from,
+        needs_all: candidate.needs_all,
     };
     let mut stages: Vec<StageJudgement> = candidates.into_iter().zip(factors).map(decide).collect();
     let place = |metric: Metric| request.policy.gate.iter().position(|gate| *gate == metric);
@@ -106,6 +109,7 @@ struct Candidate {
     assessment: Assessment,
     history: Vec<f64>,
     accepted_from: usize,
+    needs_all: bool,
 }
 
 /// The stages of a run that passed, each with what one metric says of its repetitions.
@@ -175,13 +179,15 @@ fn candidates_of(metric: Metric, past: &Past<'_>, run: &[Record]) -> Vec<Candida
         };
         // Values and probes above 0 alone come this far.
         if let Ok(assessment) = regress::assess(&series) {
-            divided |= siblings.is_some() && assessment.has_divided();
+            let needs_all = siblings.is_some() && assessment.has_divided();
+            divided |= needs_all;
             found.push(Candidate {
                 stage: stage.like.stage.clone(),
                 metric,
                 assessment,
                 history,
                 accepted_from: line.accepted_from,
+                needs_all,
             });
         }
     }
@@ -200,6 +206,7 @@ fn candidates_of(metric: Metric, past: &Past<'_>, run: &[Record]) -> Vec<Candida
             assessment,
             history,
             accepted_from: 0,
+            needs_all: true,
         })
     });
     found.extend(common);
@@ -249,13 +256,12 @@ fn verdict(stages: &[StageJudgement]) -> Option<GateVerdict> {
     precedence.into_iter().find(holds)
 }
 
-/// A stage needs as many repetitions as the neediest of its metrics; what all have in common needs
-/// them of all.
+/// A stage needs as many repetitions as the neediest of its metrics. Where the other stages tell the
+/// machine's speed, theirs are needed too.
 fn more(stages: &[StageJudgement], run: &[Record]) -> BTreeMap<String, usize> {
     let mut more = BTreeMap::new();
     for one in stages.iter().filter(|one| one.judgement.more > 0) {
-        let of_all = one.stage == ALL_STAGES;
-        let named = |record: &&Record| of_all || record.stage == one.stage;
+        let named = |record: &&Record| one.needs_all || record.stage == one.stage;
         for record in run.iter().filter(named) {
             let most = more.entry(record.stage.clone()).or_insert(0);
             *most = one.judgement.more.max(*most);

@@ -90,7 +90,7 @@ mod tests {
         assert!((0.9..1.1).contains(&freed.slope), "{}", freed.slope);
         let middle = median(&probe);
         for (at, value) in freed.history.iter().enumerate() {
-            assert!((value - 3.0 - own(at) + freed.slope * middle).abs() < 0.02);
+            assert!((value - 3.0 - own(at) - freed.slope * middle).abs() < 0.02);
         }
         assert!((freed.current[0] - 3.0).abs() < 0.05, "{:?}", freed.current);
     }

@@ -18,6 +18,8 @@ pub mod record;
 mod regress;
 mod series;
 mod siblings;
+#[cfg(test)]
+mod tests;
 mod trend;
 
 pub use compare::{Row, compare};

@@ -23,7 +23,7 @@ const ALARM_RUNS: f64 = 9.0;
 const SUSPICIOUS: f64 = 0.22;
 /// Runs that chance exceeds this often end the suspicion: up to three runs, and more.
 const UNSETTLED: (f64, f64) = (0.2, 0.1);
-/// After all runs, what chance does this rarely stays inconclusive.
+/// What chance does this rarely, and yet no look convicts, is inconclusive.
 const DOUBTFUL: f64 = 0.05;
 /// Changes below this share of the floor on effects are not looked into.
 const FLOOR_SHARE: f64 = 0.75;
@@ -242,7 +242,7 @@ impl Assessment {
             GateVerdict::Regression
         } else if standing.effect < -floor && standing.faster < limit {
             GateVerdict::Improvement
-        } else if more > 0 || (is_over && standing.slower < DOUBTFUL) {
+        } else if is_over && standing.slower * (family.members as f64) < DOUBTFUL {
             GateVerdict::Inconclusive
         } else {
             GateVerdict::Ok
@@ -269,10 +269,10 @@ impl Assessment {
         if self.runs == 1 { 1 } else { 2 }
     }
 
-    /// Whether more runs may still convict. With many members a suspicion must be stronger, since
-    /// only strong evidence convicts one of many.
+    /// Whether more runs may still convict. With many members each suspicion must be stronger, so that
+    /// a clean run asks for more as rarely as if there were only one.
     fn is_unsettled(&self, (baseline, standing): (&Baseline, &Standing), family: &Family) -> bool {
-        let members = (family.members.max(1) as f64).sqrt();
+        let members = family.members.max(1) as f64;
         match self.runs {
             1 => baseline.suspicion(standing.effect) < SUSPICIOUS / members,
             2 | 3 => standing.slower < UNSETTLED.0 / members,
@@ -329,9 +329,7 @@ impl Assessment {
             how_often(tail)
         ));
         match verdict {
-            GateVerdict::Inconclusive if more > 0 => {
-                text.push_str(&format!("; {more} more would tell"));
-            }
+            _ if more > 0 => text.push_str(&format!("; {more} more would help to tell")),
             GateVerdict::Inconclusive => text.push_str(": neither a proof nor nothing"),
             GateVerdict::Ok if standing.slower < DOUBTFUL && standing.effect > 0.0 => {
                 text.push_str(", but so small a change does not count");
@@ -356,7 +354,7 @@ fn minimum_detectable(baseline: &Baseline, (settings, family): (&Settings, &Fami
     let runs = settings.runs_max.max(1);
     let (threshold, deviation) = baseline.threshold(runs, alarm(runs) / family.factor);
     let last = threshold + nine_in_ten * deviation;
-    let members = (family.members.max(1) as f64).sqrt();
+    let members = family.members.max(1) as f64;
     let first = normal_quantile(SUSPICIOUS / members) + nine_in_ten;
     let first = if runs == 1 {
         0.0

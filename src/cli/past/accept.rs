@@ -21,7 +21,7 @@ use crate::report::{Decision, Report, Resource};
 #[command(after_help = "Example: agp profile accept --reason 'the new codec is worth it'")]
 pub struct AcceptArgs {
     /// Why it is accepted
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     pub reason: String,
     /// The run: its `run_id`, the beginning of it, or `last` [default: the newest one found slower]
     #[arg(long, value_name = "RUN")]
@@ -49,6 +49,13 @@ pub struct AcceptSummary {
     pub reason: String,
     /// Who accepted it.
     pub actor: String,
+}
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a reason".into()),
+        reason => Ok(reason.to_owned()),
+    }
 }
 
 impl AcceptArgs {
