@@ -201,21 +201,12 @@ fn record_once(
         interrupted: request.interrupted,
         stdout: request.stdout,
     };
-    let machine = system::sample();
-    let before = Before {
-        waited: process::waited_for(),
-        own_peak_bytes: system::own_usage()
-            .peak_memory_bytes
-            .unwrap_or(u64::MAX / 2),
-        stalls: Stalls::of_machine(&machine),
-    };
-    let started_at = clock::now();
-    let began = Instant::now();
+    let before = Before::now();
     let running = process::start(&governed, request.surroundings)?;
     let watched = watch(
         request,
         (&governed, &running),
-        (group.as_ref(), began, before.waited),
+        (group.as_ref(), before.began, before.waited),
     );
     let usage = group.as_ref().map(Group::usage);
     let storage = process::storage_of(running.identity().0);
@@ -230,38 +221,15 @@ fn record_once(
     if !ended.is_success() && usage.and_then(spent) == Some(0.0) {
         return Ok(None);
     }
-    let machine_after = system::sample();
     let after = After {
+        ended: watched.stopped.unwrap_or(ended),
         watched,
         usage,
         storage,
         consumed,
-    };
-    let figures = after.figures(&before, (&machine, &machine_after));
-    after.degrade(&mut degraded);
-    let totals = Totals {
-        wall_seconds: figures.wall_seconds,
-        cpu_seconds: figures.cpu_user_seconds + figures.cpu_system_seconds,
-        cpu_system_seconds: figures.cpu_system_seconds,
-        major_faults: figures.major_faults,
-        stalls_are_own: after.has_own_stalls(),
-    };
-    let (stopped, seen) = (after.watched.stopped, after.watched.seen);
-    Ok(Some(Recording {
-        started_at,
-        finished_at: clock::now(),
-        ended: stopped.unwrap_or(ended),
-        figures,
-        analysis: bottleneck::analyze(&totals, &seen.spans),
         left_running,
-        degraded,
-        machine,
-        cost: Cost {
-            looks: seen.looks,
-            cpu_seconds: seen.cost_seconds,
-        },
-        spans: seen.spans,
-    }))
+    };
+    Ok(Some(after.recording(before, degraded)))
 }
 
 /// A run until its end.
@@ -318,13 +286,34 @@ fn left_running(running: &Started, group: Option<&Group>) -> u64 {
 
 /// What was known before a run.
 struct Before {
+    machine: Sample,
+    started_at: Timestamp,
+    began: Instant,
     waited: Waited,
     own_peak_bytes: u64,
     stalls: Stalls,
 }
 
+impl Before {
+    fn now() -> Self {
+        let machine = system::sample();
+        Self {
+            waited: process::waited_for(),
+            own_peak_bytes: system::own_usage()
+                .peak_memory_bytes
+                .unwrap_or(u64::MAX / 2),
+            stalls: Stalls::of_machine(&machine),
+            machine,
+            started_at: clock::now(),
+            began: Instant::now(),
+        }
+    }
+}
+
 /// What is known after it.
 struct After {
+    ended: Ended,
+    left_running: u64,
     watched: Watched,
     usage: Option<GroupUse>,
     storage: Option<(u64, u64)>,
@@ -367,12 +356,41 @@ impl Stalls {
 }
 
 impl After {
+    /// All of it together.
+    fn recording(self, before: Before, mut degraded: Vec<String>) -> Recording {
+        let figures = self.figures(&before, &system::sample());
+        self.degrade(&mut degraded);
+        let totals = Totals {
+            wall_seconds: figures.wall_seconds,
+            cpu_seconds: figures.cpu_user_seconds + figures.cpu_system_seconds,
+            cpu_system_seconds: figures.cpu_system_seconds,
+            major_faults: figures.major_faults,
+            stalls_are_own: self.has_own_stalls(),
+        };
+        let seen = self.watched.seen;
+        Recording {
+            started_at: before.started_at,
+            finished_at: clock::now(),
+            ended: self.ended,
+            figures,
+            analysis: bottleneck::analyze(&totals, &seen.spans),
+            left_running: self.left_running,
+            degraded,
+            machine: before.machine,
+            cost: Cost {
+                looks: seen.looks,
+                cpu_seconds: seen.cost_seconds,
+            },
+            spans: seen.spans,
+        }
+    }
+
     fn has_own_stalls(&self) -> bool {
         let usage = self.usage.unwrap_or_default();
         usage.pressure_io.is_some() && usage.pressure_memory.is_some()
     }
 
-    fn figures(&self, before: &Before, (first, last): (&Sample, &Sample)) -> Figures {
+    fn figures(&self, before: &Before, last: &Sample) -> Figures {
         let seen = &self.watched.seen;
         let usage = self.usage.unwrap_or_default();
         let waited = process::waited_for().since(before.waited);
@@ -395,7 +413,7 @@ impl After {
             )
         };
         let storage = storage.or(self.storage.map(seen_storage));
-        let steal = first.cpu.zip(last.cpu);
+        let steal = before.machine.cpu.zip(last.cpu);
         Figures {
             wall_seconds: self.watched.wall_seconds,
             cpu_user_seconds: user,
