@@ -186,7 +186,7 @@ fn is_relative(program: &OsString) -> bool {
 fn record_once(
     request: &Request<'_>,
     group: Option<Group>,
-    mut degraded: Vec<String>,
+    degraded: Vec<String>,
 ) -> Result<Option<Recording>, QueryError> {
     let entering = group.as_ref().map(|group| {
         let mut argv = request.enter.to_vec();
