@@ -180,6 +180,9 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 fn identity(totals: &Totals, spans: &[Span]) -> Identity {
     let wall = totals.wall_seconds.max(0.0);
+    // Until somebody is in it, a tree waits for nothing: what starts it is at work.
+    let begins = spans.iter().position(|span| span.processes > 0);
+    let spans = &spans[begins.unwrap_or(0)..];
     let seen_cpu: f64 = spans.iter().map(|span| span.cpu_seconds).sum();
     let seen_wall: f64 = spans.iter().map(|span| span.seconds).sum();
     // The kernel's account is exact where the spans missed the shortest-lived, and where nothing was
