@@ -29,8 +29,8 @@ JOBS = [
     ("disk", "direct reads", "f=os.open(P,os.O_CREAT|os.O_RDWR)\nos.pwrite(f,os.urandom(1<<20)*32,0); os.fsync(f)\ng=os.open(P,os.O_RDONLY|os.O_DIRECT)\nm=mmap.mmap(-1,1<<18)\nt=time.time()+D\nwhile time.time()<t: os.preadv(g,[m],random.randrange(0,120)*(1<<18))"),
     ("disk", "two writers", "import threading\ndef w(i):\n  f=os.open(P+str(i),os.O_CREAT|os.O_WRONLY)\n  t=time.time()+D\n  while time.time()<t: os.write(f,b'x'*65536); os.fdatasync(f)\nts=[threading.Thread(target=w,args=(i,)) for i in range(2)]\n[t.start() for t in ts]; [t.join() for t in ts]"),
     ("disk", "many small files", "t=time.time()+D\ni=0\nwhile time.time()<t:\n  i+=1\n  f=os.open(f'{P}-{i%50}',os.O_CREAT|os.O_WRONLY|os.O_SYNC); os.write(f,b'y'*8192); os.close(f)"),
-    ("memory", "a working set beyond the limit", "W(40,96)\nt=time.time()+D+1\nwhile time.time()<t:\n  for i in range(0,96<<20,4096): m[i]"),
-    ("memory", "random reads of a set that does not fit", "W(36,128)\nt=time.time()+D+1\nwhile time.time()<t: m[random.randrange(0,128<<20)]"),
+    ("memory", "a working set beyond the limit", "W(26,44)\nt=time.time()+D+1\nwhile time.time()<t:\n  for i in range(0,44<<20,4096): m[i]"),
+    ("memory", "random reads of a set that does not fit", "W(26,40)\nt=time.time()+D+1\nwhile time.time()<t: m[random.randrange(0,40<<20)]"),
     ("lock", "threads and one lock", "import threading\nL=threading.Lock()\nt=time.time()+D\ndef w():\n  while time.time()<t:\n    with L: time.sleep(.01)\nts=[threading.Thread(target=w) for _ in range(4)]\n[x.start() for x in ts]; [x.join() for x in ts]"),
     ("lock", "another process holds the file", "import fcntl\nf=open(P,'w'); r,w=os.pipe()\nif os.fork()==0:\n  fcntl.flock(f,fcntl.LOCK_UN); g=open(P,'w'); fcntl.flock(g,fcntl.LOCK_EX); os.write(w,b'x'); time.sleep(D); os._exit(0)\nos.read(r,1)\ng=open(P,'w'); fcntl.flock(g,fcntl.LOCK_EX)"),
     ("lock", "processes and a record lock", "import fcntl\nfor i in range(4):\n  if os.fork()==0:\n    f=open(P,'a+'); t=time.time()+D\n    while time.time()<t:\n      fcntl.lockf(f,fcntl.LOCK_EX); time.sleep(.02); fcntl.lockf(f,fcntl.LOCK_UN)\n    os._exit(0)\nfor i in range(4): os.wait()"),
@@ -102,7 +102,7 @@ def run(agp, place, job, seconds, group):
     if group:
         environment["MEMORY"] = group
         with open(environment["P"], "wb") as data:
-            data.write(os.urandom(128 << 20))
+            data.write(os.urandom(48 << 20))
             os.fsync(data.fileno())
             # What stays in memory on our account would be no part of the job's limit.
             os.posix_fadvise(data.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
