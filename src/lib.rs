@@ -15,7 +15,8 @@
 //! |---|---|
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
-//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`profile`]: slower than before?; [`audit`]: the log; [`export`]: reports in other formats |
+//! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore; [`profile`]: slower than before? |
+//! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example
@@ -62,5 +63,6 @@ pub mod export;
 pub mod guard;
 pub mod integrity;
 pub mod profile;
+pub mod rollback;
 
 pub mod cli;

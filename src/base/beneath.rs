@@ -87,8 +87,12 @@ impl Root {
         Ok(target.into_bytes())
     }
 
-    /// The open parent of an entry (`None`: this root) and the entry's own name.
-    fn parent_of<'p>(&self, path: &'p RelPath) -> io::Result<(Option<OwnedFd>, &'p [u8])> {
+    /// The open parent of an entry (`None`: this root) and the entry's own name: what calls take
+    /// that create, rename or change one.
+    ///
+    /// # Errors
+    /// As [`Root::open_directory`].
+    pub fn parent_of<'p>(&self, path: &'p RelPath) -> io::Result<(Option<OwnedFd>, &'p [u8])> {
         let bytes = path.as_bytes();
         let name = bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes);
         match path.parent() {

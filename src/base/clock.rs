@@ -43,6 +43,12 @@ impl Timestamp {
         Self::clamped(unix_seconds.saturating_mul(1000))
     }
 
+    /// The instant that many milliseconds after 1970 (negative: before), held within the years 1
+    /// to 9999.
+    pub fn from_unix_millis(unix_millis: i64) -> Self {
+        Self::clamped(unix_millis)
+    }
+
     /// Whole seconds since 1970, rounded down.
     pub fn unix_seconds(self) -> i64 {
         self.unix_millis.div_euclid(1000)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, guard, profile, sign, tool, verify};
+use super::{audit, guard, profile, rollback, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -58,6 +58,7 @@ impl Cli {
             }
             // Read what the state directory holds and stdin.
             Command::Profile(_) => {}
+            Command::Rollback(rollback) => read.extend(&rollback.key().key_file),
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
         }
@@ -90,6 +91,8 @@ pub enum Command {
     Guard(guard::GuardArgs),
     /// Judge what runs took against the past
     Profile(profile::ProfileArgs),
+    /// Take snapshots of trees, put them back all or nothing, and undo that
+    Rollback(rollback::RollbackArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages
@@ -222,6 +225,8 @@ pub enum Format {
     Text,
     /// The report as one JSON document
     Json,
+    /// A page, where the command has one
+    Markdown,
 }
 
 /// When to colour.
@@ -265,6 +270,11 @@ impl Global {
         output
             .into_iter()
             .chain(reports.map(|wanted| wanted.file.as_path()))
+    }
+
+    /// Whether stdout is to carry a page.
+    pub fn wants_markdown(&self) -> bool {
+        self.format == Some(Format::Markdown)
     }
 
     /// Whether `--output` means stdout.

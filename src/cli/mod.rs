@@ -17,6 +17,7 @@ pub mod profile;
 mod record;
 pub mod reference;
 mod render;
+pub mod rollback;
 pub mod rules;
 pub mod sign;
 mod spine;

@@ -7,10 +7,12 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::env;
+use super::failure::{Failure, Kind};
+use super::spine::{Conduct, Done};
 use crate::audit::{self, Actor, Ci, Decision, Entry, Log, OpenRequest};
 use crate::base::clock::{self, Timestamp};
 use crate::policy::Policy;
-use crate::report::{self, AuditHead, Finding, Resource, Verdict};
+use crate::report::{self, AuditHead, Finding, Resource, Verdict, codes};
 use crate::seal::Secret;
 use crate::system;
 
@@ -150,6 +152,53 @@ pub(super) fn actor_name() -> String {
     let actor = actor();
     let ci = actor.ci.and_then(|ci| ci.actor);
     ci.unwrap_or_else(|| format!("{}@{}", actor.user, actor.host))
+}
+
+/// Records that the command begins; gives where the log then stands.
+pub(super) fn begin(
+    warnings: &mut Vec<Finding>,
+    recorder: Option<&Recorder>,
+    (conduct, strict): (&Conduct, bool),
+) -> Result<Option<AuditHead>, Failure> {
+    match recorder.map(|recorder| recorder.begun(conduct.event)) {
+        None => Ok(None),
+        Some(Ok(head)) => Ok(Some(head)),
+        Some(Err(error)) if strict => Err(Failure::new(Kind::Audit, error)),
+        Some(Err(error)) => {
+            warnings.push(unrecorded(error));
+            Ok(None)
+        }
+    }
+}
+
+/// A result whose end could not be recorded: nothing that was found out is lost by it, and what
+/// was not handed out yet is kept back.
+pub(super) fn unfinished(
+    result: Result<Done, Failure>,
+    error: anyhow::Error,
+) -> Result<Done, Failure> {
+    let finding = Finding::new(&codes::AUDIT_UNFINISHED, format!("{error:#}"));
+    match result {
+        Ok(Done::Report(mut report)) => {
+            report.add(vec![finding]);
+            Ok(Done::Report(report))
+        }
+        Ok(Done::Written(mut report)) => {
+            report.add(vec![finding]);
+            Ok(Done::Written(report))
+        }
+        Ok(Done::Streamed(..) | Done::Data(_) | Done::Told(_)) => {
+            Err(Failure::of(Kind::Audit, finding))
+        }
+        Err(mut failure) => {
+            failure.findings.push(finding);
+            Err(failure)
+        }
+    }
+}
+
+pub(super) fn unrecorded(error: anyhow::Error) -> Finding {
+    Finding::new(&codes::AUDIT_UNAVAILABLE, format!("{error:#}"))
 }
 
 fn actor() -> Actor {

@@ -5,9 +5,10 @@ use clap::{Arg, Command, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
+use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, past, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
-use crate::{audit, integrity, policy};
+use crate::{audit, integrity, policy, rollback};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,12 +17,18 @@ pub enum Schema {
     Policy,
     /// The integrity manifest
     Manifest,
+    /// A snapshot of `agp rollback`
+    Snapshot,
+    /// A playbook of `agp rollback`
+    Playbook,
     /// The report of `agp sign`
     ReportSign,
     /// The report of `agp verify`
     ReportVerify,
     /// The report of `agp guard`
     ReportGuard,
+    /// The report of `agp rollback`
+    ReportRollback,
     /// The report of `agp audit verify`
     ReportAudit,
     /// The report of `agp profile compare`
@@ -36,9 +43,12 @@ impl Schema {
         match self {
             Self::Policy => policy::schema(),
             Self::Manifest => integrity::schema(),
+            Self::Snapshot => rollback::snapshot_schema(),
+            Self::Playbook => rollback::playbook_schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
+            Self::ReportRollback => envelope::<RollbackBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
             Self::ReportCompare => envelope::<past::CompareBody>(),
             Self::ReportAccept => envelope::<past::AcceptBody>(),

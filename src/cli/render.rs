@@ -108,6 +108,24 @@ impl Printer {
         self.say(&text);
     }
 
+    /// Another descriptor of our stderr, for children whose stdout must not be ours.
+    pub fn stderr_copy(&self) -> Option<std::os::fd::OwnedFd> {
+        use std::os::fd::AsFd;
+        io::stderr().as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Asks a question whose answer is no unless it is `y` or `yes`; `None` where nobody is there to
+    /// answer.
+    pub fn confirm(&self, what: &str) -> Option<bool> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        self.say(&format!("{what}? [y/N] "));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
     /// Whether stdout is a terminal.
     pub fn is_on_terminal(&self) -> bool {
         io::stdout().is_terminal()
@@ -170,6 +188,11 @@ impl Printer {
             text.push_str(&format!(
                 "{DIM}… and {more} more; `--verbose` shows all{DIM:#}\n"
             ));
+        }
+        if !self.quiet {
+            for line in report.text.lines() {
+                text.push_str(&format!("{}\n", printable(line)));
+            }
         }
         let hints: BTreeSet<&str> = shown
             .iter()

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::args::{Cli, Command, Global, KeyArgs};
 use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
-use super::record::Recorder;
+use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar};
 use super::{env, exit, keys};
 use crate::base::clock::{self, Timestamp};
@@ -24,6 +24,7 @@ use crate::report::{
     AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, ResourceUsage, Tool,
     Verdict, codes,
 };
+use crate::rollback::Place;
 use crate::seal::{KeyError, Keyring};
 use crate::system;
 
@@ -103,6 +104,25 @@ impl Context<'_> {
     pub fn later_note(&self) -> impl Fn(&str) + 'static {
         let printer = self.printer;
         move |text| printer.note(text)
+    }
+
+    /// Asks before something is replaced, unless `agreed`. Who is not at a terminal has to agree
+    /// beforehand.
+    ///
+    /// # Errors
+    /// No agreement.
+    pub fn confirm(&self, agreed: bool, what: &str) -> Result<(), Failure> {
+        if agreed || self.printer.confirm(what) == Some(true) {
+            return Ok(());
+        }
+        let failure = Failure::because(Kind::Usage, format!("nobody agreed to {what}"));
+        Err(failure.with_hint("say `--yes`; `--dry-run` shows what would change"))
+    }
+
+    /// Where the stdout of children goes, where ours carries JSON.
+    pub fn stdout_of_children(&self) -> Option<std::os::fd::OwnedFd> {
+        let is_taken = self.global.wants_json() || self.global.output_is_stdout();
+        is_taken.then(|| self.printer.stderr_copy()).flatten()
     }
 
     /// Says something beside the report.
@@ -186,6 +206,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
             reports_to_output: true,
         },
         Command::Profile(profile) => profile.conduct(),
+        Command::Rollback(rollback) => rollback.conduct(),
         Command::Audit(audit) => audit.conduct(),
     };
     let mut run = Run::begin(global, conduct.name.to_owned(), conduct.reports_to_output);
@@ -235,75 +256,49 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
     }
     let recorder = recorder.map(|recorder| recorder.sealed_with(secret, &run.id, run.started_at));
     let strict = policy.policy.policy_guard.enforcement_level == policy::EnforcementLevel::Strict;
-    let audit_head = match recorder
-        .as_ref()
-        .map(|recorder| recorder.begun(conduct.event))
-    {
-        None => None,
-        Some(Ok(head)) => Some(head),
-        Some(Err(error)) if strict => {
-            return run.end(Err(Failure::new(Kind::Audit, error)), None);
-        }
-        Some(Err(error)) => {
-            run.warnings.push(unrecorded(error));
-            None
-        }
+    let audit_head = match record::begin(&mut run.warnings, recorder.as_ref(), (conduct, strict)) {
+        Ok(head) => head,
+        Err(failure) => return run.end(Err(failure), None),
     };
+    let place = Place {
+        state_dir: &state_dir,
+        keyring: keyring.as_ref().ok(),
+        progress: &progress,
+    };
+    let pending = super::rollback::finish_pending(&cli.command, conduct.changes, place);
     let context = Context {
         global: &cli.global,
         policy,
-        state_dir,
+        state_dir: state_dir.clone(),
         started_at: run.started_at,
         audit_head,
         progress: &progress,
         printer: run.printer,
         keyring,
     };
-    let mut result = match &cli.command {
+    let verb = || match &cli.command {
         Command::Sign(arguments) => arguments.run(&context),
         Command::Verify(arguments) => arguments.run(&context),
         Command::Guard(arguments) => arguments.run(&context),
         Command::Profile(arguments) => arguments.run(&context),
+        Command::Rollback(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
         Command::Tool(arguments) => arguments.run(&cli.global),
     };
+    let mut result = pending.and_then(|warning| {
+        run.warnings.extend(warning);
+        verb()
+    });
     let mut head = context.audit_head.clone();
     if let Some(recorder) = recorder.as_ref().filter(|_| head.is_some()) {
         match recorder.ended(conduct.event, &run.outcome(&result)) {
             Ok(ended) => head = Some(ended),
-            Err(error) if strict => result = unfinished(result, error),
-            Err(error) => run.warnings.push(unrecorded(error)),
+            Err(error) if strict => result = record::unfinished(result, error),
+            Err(error) => run.warnings.push(record::unrecorded(error)),
         }
     }
     run.end(result, head)
-}
-
-/// A result whose end could not be recorded: nothing that was found out is lost by it, and what
-/// was not handed out yet is kept back.
-fn unfinished(result: Result<Done, Failure>, error: anyhow::Error) -> Result<Done, Failure> {
-    let finding = Finding::new(&codes::AUDIT_UNFINISHED, format!("{error:#}"));
-    match result {
-        Ok(Done::Report(mut report)) => {
-            report.add(vec![finding]);
-            Ok(Done::Report(report))
-        }
-        Ok(Done::Written(mut report)) => {
-            report.add(vec![finding]);
-            Ok(Done::Written(report))
-        }
-        Ok(Done::Streamed(..) | Done::Data(_) | Done::Told(_)) => {
-            Err(Failure::of(Kind::Audit, finding))
-        }
-        Err(mut failure) => {
-            failure.findings.push(finding);
-            Err(failure)
-        }
-    }
-}
-
-fn unrecorded(error: anyhow::Error) -> Finding {
-    Finding::new(&codes::AUDIT_UNAVAILABLE, format!("{error:#}"))
 }
 
 fn key_arguments(command: &Command) -> &KeyArgs {
@@ -316,6 +311,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Sign(arguments) => &arguments.key,
         Command::Verify(arguments) => &arguments.key,
         Command::Guard(arguments) => &arguments.key,
+        Command::Rollback(arguments) => arguments.key(),
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Profile(_) | Command::Tool(_) => &NONE,
     }

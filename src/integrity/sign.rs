@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::checks::compare;
-use super::tree::{self, digest_of, problem_findings};
+use super::tree::{self, problem_findings};
 use super::verify::{self, read_authentic, read_verified, weakness};
 use super::{AbsolutePaths, Counters, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
@@ -177,7 +177,7 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
     let exempt = options.exempt.iter().chain(&own_path);
     let exempt = exempt.map(|path| below(&shown(request.root), path));
     let exempt = exempt.collect();
-    let tree_sha256 = digest_of(&taken.inventory);
+    let tree_sha256 = taken.inventory.digest();
     let manifest = Manifest {
         created_at: terms.epoch.unwrap_or(terms.now).whole_seconds(),
         subject: terms

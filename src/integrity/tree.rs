@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::base::digest::{Digest, Hasher};
 use crate::base::naming::{below, shown};
 use crate::base::units;
-use crate::inventory::{self, Cache, Entry, Inventory, ProblemKind, TakeError, Taken};
+use crate::inventory::{self, Cache, ProblemKind, TakeError, Taken};
 use crate::report::{Finding, codes};
 use crate::seal::Secret;
 
@@ -43,23 +42,6 @@ pub(super) fn take(
             .push(Finding::new(&codes::CACHE_MISMATCH, text).at(below(&shown(request.root), path)));
     }
     Ok((taken, findings))
-}
-
-/// One digest for a whole tree: of its paths, kinds, modes and digests, in order.
-pub(super) fn digest_of(inventory: &Inventory) -> Digest {
-    let mut hasher = Hasher::default();
-    for (path, entry) in inventory.iter() {
-        hasher.update(path.as_bytes());
-        hasher.update(&[0]);
-        hasher.update(entry.kind().name().as_bytes());
-        hasher.update(&entry.mode().unwrap_or(0).to_be_bytes());
-        match entry {
-            Entry::File(file) => hasher.update(&file.sha256.0),
-            Entry::Symlink(link) => hasher.update(&link.sha256().0),
-            Entry::Directory { .. } | Entry::Special(_) => {}
-        }
-    }
-    hasher.finish()
 }
 
 /// What the walk could not take in, as findings.

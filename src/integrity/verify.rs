@@ -8,7 +8,7 @@ use super::checks::{check_consistency, compare, count_problems};
 use super::parse::{self, ParseError, Parsed};
 use super::section::{Check, Checks, Counters, Identity, Section};
 use super::terms::check_times;
-use super::tree::{self, digest_of, problem_findings};
+use super::tree::{self, problem_findings};
 use super::{Manifest, RootRelation, Sealed};
 use crate::base::files;
 use crate::base::naming::{below, path_within, shown};
@@ -347,7 +347,7 @@ impl Verification {
         findings.extend(problem_findings(&taken.problems, &root));
         let differences = compare(&expected, &taken, (&root, counters));
         // Where something differs, not all of it was read.
-        let sha256 = differences.is_empty().then(|| digest_of(&taken.inventory));
+        let sha256 = differences.is_empty().then(|| taken.inventory.digest());
         self.resources.push(Resource {
             path: root,
             access: "read",

@@ -63,6 +63,12 @@ impl<'a> Cache<'a> {
         self.discarded.as_deref()
     }
 
+    /// The same with nothing known, so that everything is read.
+    pub fn emptied(mut self) -> Self {
+        self.bytes.clear();
+        self
+    }
+
     /// How many digests are known.
     pub fn len(&self) -> usize {
         self.records().len()

@@ -4,6 +4,7 @@
 //! Must never know why anybody asks: no manifest, no key, no snapshot, no rule.
 
 mod cache;
+mod details;
 mod diff;
 mod globs;
 mod read;
@@ -15,12 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub use cache::Cache;
+pub use details::{
+    Attribute, Content, Detailed, Details, Keeper, attributes_at, attributes_of, path_at,
+};
 pub use diff::{Change, ChangeKind, diff};
 pub use globs::{GlobError, Globs};
-pub use take::{CacheUse, Taken, take};
+pub use take::{CacheUse, CopyError, Taken, take, take_detailed};
 pub use walk::{Listing, Skipped, list};
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, Hasher};
 use crate::base::relpath::RelPath;
 
 /// What lies below a directory: every path once, sorted by the path's bytes. The directory itself
@@ -206,8 +210,20 @@ impl Inventory {
 
     /// The entry at a path.
     pub fn get(&self, path: &RelPath) -> Option<&Entry> {
+        Some(&self.entries[self.position(path)?].1)
+    }
+
+    /// Where a path stands among all, from 0.
+    pub fn position(&self, path: &RelPath) -> Option<usize> {
         let at = self.entries.binary_search_by(|(other, _)| other.cmp(path));
-        Some(&self.entries[at.ok()?].1)
+        at.ok()
+    }
+
+    /// The entry at such a position.
+    pub fn nth(&self, position: usize) -> Option<(&RelPath, &Entry)> {
+        self.entries
+            .get(position)
+            .map(|(path, entry)| (path, entry))
     }
 
     /// How many entries there are, of all kinds.
@@ -218,6 +234,23 @@ impl Inventory {
     /// Whether the tree is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// One digest for the whole tree: of its paths, kinds, modes and digests, in order.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        for (path, entry) in self.iter() {
+            hasher.update(path.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(entry.kind().name().as_bytes());
+            hasher.update(&entry.mode().unwrap_or(0).to_be_bytes());
+            match entry {
+                Entry::File(file) => hasher.update(&file.sha256.0),
+                Entry::Symlink(link) => hasher.update(&link.sha256().0),
+                Entry::Directory { .. } | Entry::Special(_) => {}
+            }
+        }
+        hasher.finish()
     }
 
     /// The part whose paths a pattern matches, or lie in a directory that one matches.
@@ -326,7 +359,8 @@ impl Kind {
 }
 
 impl Progress {
-    fn is_interrupted(&self) -> bool {
+    /// Whether somebody asked to stop.
+    pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

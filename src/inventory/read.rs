@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::cache::{self, Record};
+use super::details::{Attribute, Details, Wanted, attributes_at, attributes_of};
 use super::{Entry, File, Inventory, Kind, NOT_READ, ProblemKind, Progress, Symlink};
 use crate::base::beneath::Root;
 use crate::base::clock::Timestamp;
@@ -89,6 +90,8 @@ pub(super) struct Source<'a> {
     pub(super) known: &'a [Record],
     /// Whether records for the next cache are wanted.
     pub(super) records: Recording,
+    /// What is wanted besides the inventory.
+    pub(super) wanted: Wanted<'a>,
     /// Draws the cached digests that are computed again, unforeseeably.
     pub(super) lottery: RandomState,
 }
@@ -109,6 +112,8 @@ pub(super) enum Stop {
     Large(u64),
     /// A digest from the cache is not the file's.
     CacheLied,
+    /// The content could not be kept, so that nothing more needs to be read.
+    NotKept(std::io::Error),
     /// Everything ends here.
     Interrupted,
 }
@@ -142,6 +147,10 @@ pub(super) struct Reader<'a> {
     /// Files above this are refused with [`Stop::Large`].
     size_bytes_max: u64,
     pub(super) tally: Tally,
+    /// Details of the entry read last, where they are wanted.
+    pub(super) details: Option<Details>,
+    /// Attributes of the file read last, from between its two stats.
+    attributes: Box<[Attribute]>,
 }
 
 /// What a reader did, besides its entries.
@@ -161,6 +170,8 @@ impl<'a> Reader<'a> {
             buffer: Vec::new(),
             size_bytes_max,
             tally: Tally::default(),
+            details: None,
+            attributes: Box::default(),
         }
     }
 
@@ -172,7 +183,7 @@ impl<'a> Reader<'a> {
                 Kind::File => self.file(path),
                 Kind::Symlink => self.symlink(path),
                 Kind::Directory => Err(unstable("it became a directory while the tree was read")),
-                Kind::Special(special) => Ok(Entry::Special(special)),
+                Kind::Special(special) => self.special(path).map(|()| Entry::Special(special)),
             };
             match entry {
                 Err(Stop::Problem(ProblemKind::Unstable, _)) if tries < TRIES => {
@@ -198,6 +209,8 @@ impl<'a> Reader<'a> {
                 let stamp = Stamp::of(&stat);
                 let usable = is_file(&stat) && stamp.is_settled(self.source.started);
                 let digest = usable.then(|| cache::find(known, &stamp)).flatten();
+                let keeper = self.source.wanted.keeper();
+                let digest = digest.filter(|digest| keeper.is_none_or(|keeper| keeper.has(digest)));
                 digest.map(|digest| (stat, stamp, digest))
             }
         };
@@ -206,6 +219,13 @@ impl<'a> Reader<'a> {
             let other_size = size_expected.is_some_and(|size| size != stamp.size_bytes);
             if other_size || !draw.is_multiple_of(RECHECK_ONE_IN) {
                 self.tally.reused += 1;
+                if self.source.wanted.details() {
+                    self.attributes = attributes_at(at, name)?;
+                    let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    if Stamp::of(&after) != stamp {
+                        return Err(unstable("it changed while it was read"));
+                    }
+                }
                 return Ok(self.note(&stat, digest));
             }
             let (stat, found) = self.hash(path, None)?;
@@ -238,6 +258,7 @@ impl<'a> Reader<'a> {
         if wanted && stamp.is_settled(self.source.started) {
             self.tally.records.push(cache::record(&stamp, sha256));
         }
+        self.detail(stat);
         Entry::File(File {
             size_bytes: stamp.size_bytes,
             sha256,
@@ -264,6 +285,11 @@ impl<'a> Reader<'a> {
         if size > self.size_bytes_max {
             return Err(Stop::Large(size));
         }
+        let keeper = self.source.wanted.keeper();
+        let mut content = keeper
+            .map(|keeper| keeper.begin(file.as_fd(), size))
+            .transpose()
+            .map_err(Stop::NotKept)?;
         // A walk that reuses every digest needs no buffer.
         self.buffer.resize(BUFFER_BYTES + PAGE_BYTES, 0);
         // The kernel copies whole pages fastest to where pages begin.
@@ -274,6 +300,9 @@ impl<'a> Reader<'a> {
         loop {
             let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buffer))?;
             hasher.update(&buffer[..read]);
+            if let Some(content) = &mut content {
+                content.take_in(&buffer[..read]).map_err(Stop::NotKept)?;
+            }
             done += read as u64;
             self.source
                 .progress
@@ -288,6 +317,9 @@ impl<'a> Reader<'a> {
             }
         }
         self.tally.hashed_bytes += done;
+        if self.source.wanted.details() {
+            self.attributes = attributes_of(file.as_fd())?;
+        }
         let after = rustix::fs::fstat(&file)?;
         if Stamp::of(&before) != Stamp::of(&after) {
             return Err(unstable("it changed while it was read"));
@@ -296,7 +328,35 @@ impl<'a> Reader<'a> {
             let reason = format!("it gave {done} bytes where its size is {size}");
             return Err(Stop::Problem(ProblemKind::Unstable, reason));
         }
-        Ok((after, hasher.finish()))
+        let digest = hasher.finish();
+        if let Some(content) = content {
+            content.finish(digest).map_err(Stop::NotKept)?;
+        }
+        Ok((after, digest))
+    }
+
+    /// Notes the details of an entry whose attributes were read a moment ago.
+    fn detail(&mut self, stat: &Stat) {
+        if self.source.wanted.details() {
+            let attributes = std::mem::take(&mut self.attributes);
+            self.details = Some(Details::of(stat, attributes));
+        }
+    }
+
+    /// What is never opened has details all the same.
+    fn special(&mut self, path: &RelPath) -> Result<(), Stop> {
+        if !self.source.wanted.details() {
+            return Ok(());
+        }
+        let (at, name) = self.folder.locate(self.source.root, path)?;
+        let before = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        self.attributes = attributes_at(at, name)?;
+        let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if Stamp::of(&before) != Stamp::of(&after) || is_file(&after) {
+            return Err(unstable("it changed while it was read"));
+        }
+        self.detail(&after);
+        Ok(())
     }
 
     fn symlink(&mut self, path: &RelPath) -> Result<Entry, Stop> {
@@ -310,11 +370,15 @@ impl<'a> Reader<'a> {
             }
             target => target?.into_bytes(),
         };
+        if self.source.wanted.details() {
+            self.attributes = attributes_at(at, name)?;
+        }
         let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let stamp = Stamp::of(&after);
         if stamp != Stamp::of(&before) {
             return Err(unstable("it changed while it was read"));
         }
+        self.detail(&after);
         Ok(Entry::Symlink(Symlink {
             target: target.into(),
             mode: mode_of(&after),
@@ -330,7 +394,7 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NOCTTY);
 
-fn is_file(stat: &Stat) -> bool {
+pub(super) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 

@@ -254,7 +254,7 @@ impl Folder {
         }
     }
 
-    fn unreadable(&self, error: &std::io::Error) -> Problem {
+    pub(super) fn unreadable(&self, error: &std::io::Error) -> Problem {
         Problem {
             path: self.path.clone(),
             kind: ProblemKind::Unreadable,

@@ -1,8 +1,10 @@
 //! Running other programs: without our secrets in their environment, and never for longer than
 //! was agreed.
 
+mod governed;
 mod stream;
 
+pub use governed::{Ended, Governed, Identity, govern, stop_descendants, stop_left_behind};
 pub use stream::{Input, Program, Running, StreamError};
 
 use std::ffi::OsString;

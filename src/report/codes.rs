@@ -181,6 +181,66 @@ codes! {
         "compare the newest run with one from before: `agp profile compare`";
     HISTORY_SKIPPED = "history.skipped", Low, Verdict::Pass,
         "A line of the history cannot be believed and was passed over", "";
+    SNAPSHOT_UNSUPPORTED = "snapshot.unsupported", High, Verdict::Error,
+        "A socket, a device or another file system cannot be put into a snapshot",
+        "remove it, or leave it out with `--allow-incomplete`";
+    SNAPSHOT_INCOMPLETE = "snapshot.incomplete", Medium, Verdict::Pass,
+        "Something was left out of a snapshot, as allowed; a restore will not touch it", "";
+    SNAPSHOT_UNSEALED = "snapshot.unsealed", Low, Verdict::Pass,
+        "A snapshot written without a key shows accidents, not adversaries",
+        "keep a signing secret configured, so that snapshots are sealed";
+    SNAPSHOT_UNKNOWN_KEY = "snapshot.unknown_key", Medium, Verdict::Pass,
+        "A snapshot is sealed with a key that is not at hand, so that only its digests were checked",
+        "give that key with `--key-file`, or list it in `integrity.keys` of the policy";
+    SNAPSHOT_DAMAGED = "snapshot.damaged", Critical, Verdict::Fail,
+        "A file of the snapshot store is missing or not what was written",
+        "take a new snapshot; what the damaged one held may be in another one, see `agp rollback list`";
+    SNAPSHOT_FORGED = "snapshot.forged", Critical, Verdict::Fail,
+        "A snapshot was changed after it was sealed",
+        "keep it as evidence and restore another one";
+    SNAPSHOT_DIFFERS = "snapshot.differs", High, Verdict::Fail,
+        "A tree is not what a snapshot holds", "";
+    SNAPSHOT_UNKNOWN = "snapshot.unknown", High, Verdict::Error,
+        "There is no snapshot of that name", "`agp rollback list` shows them all";
+    RESTORE_UNVERIFIED = "restore.unverified", Critical, Verdict::Fail,
+        "What was staged is not what the snapshot holds; the live tree was not touched",
+        "stop what writes into the target's directory, and check this disk";
+    RESTORE_STUCK = "restore.stuck", Critical, Verdict::Error,
+        "An earlier restore was begun and cannot be finished",
+        "restore a snapshot anew with `agp rollback restore`";
+    RESTORE_RECOVERED = "restore.recovered", Medium, Verdict::Pass,
+        "An earlier command was killed, and what it had begun was brought to its end", "";
+    RUN_COMMAND_FAILED = "run.command_failed", High, Verdict::Fail,
+        "The governed command failed, was signalled or took too long", "";
+    RUN_CHECK_FAILED = "run.check_failed", High, Verdict::Fail,
+        "A check passed before the governed command and fails after it", "";
+    RUN_PRE_EXISTING = "run.pre_existing", Medium, Verdict::Pass,
+        "A check failed before the governed command already, so that it does not count against it",
+        "mend what the check looks at, so that it can tell something";
+    RUN_DATA_CORRUPTION = "run.data_corruption", Critical, Verdict::Fail,
+        "Something changed that the governed command might not change",
+        "allow it with `--allow-change` if it is meant";
+    RUN_ROLLED_BACK = "run.rolled_back", High, Verdict::Pass,
+        "The trees were put back to what they were before the governed command", "";
+    RUN_ROLLBACK_FAILED = "run.rollback_failed", Critical, Verdict::Error,
+        "The trees could not be put back, or are not what they were",
+        "stop what writes into them, then `agp rollback restore`";
+    PLAYBOOK_INVALID = "playbook.invalid", High, Verdict::Error,
+        "The playbook cannot be used", "make a new one with `agp rollback`";
+    PLAYBOOK_UNSIGNED = "playbook.unsigned", Medium, Verdict::Pass,
+        "A playbook written without a key can be changed by anybody",
+        "keep a signing secret configured, so that playbooks are signed";
+    PLAYBOOK_PRECONDITION = "playbook.precondition", Medium, Verdict::Pass,
+        "Something that the playbook needs does not hold now", "mend it before the playbook is needed";
+    PLAYBOOK_WAITING = "playbook.waiting", Medium, Verdict::Error,
+        "A step of a playbook waits for a person", "do it or agree, then say `--approve`";
+    PLAYBOOK_PASSED_OVER = "playbook.passed_over", Medium, Verdict::Pass,
+        "A step of a playbook failed, and the playbook goes on", "";
+    PLAYBOOK_STEP_FAILED = "playbook.step_failed", Critical, Verdict::Fail,
+        "A step of a playbook failed, and the playbook stopped there",
+        "mend what the message says, then execute the playbook again: it goes on at that step";
+    PLAYBOOK_FORGED = "playbook.forged", Critical, Verdict::Fail,
+        "The playbook was changed after it was signed", "make a new one with `agp rollback`";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

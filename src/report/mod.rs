@@ -118,6 +118,8 @@ pub struct Report {
     pub fingerprints_last: bool,
     /// What was decided beside the findings, for the audit log.
     pub decisions: Vec<Decision>,
+    /// More lines for people, before the headline; mostly empty.
+    pub text: String,
 }
 
 impl Report {
@@ -135,6 +137,7 @@ impl Report {
             explanations: BTreeMap::new(),
             fingerprints_last: false,
             decisions: Vec::new(),
+            text: String::new(),
         }
     }
 
@@ -162,6 +165,12 @@ impl Report {
     /// Adds what was decided beside the findings.
     pub fn with_decisions(mut self, decisions: Vec<Decision>) -> Self {
         self.decisions = decisions;
+        self
+    }
+
+    /// Adds lines for people.
+    pub fn with_text(mut self, text: String) -> Self {
+        self.text = text;
         self
     }
 

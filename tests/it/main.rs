@@ -22,6 +22,8 @@ mod keys_and_policy;
 mod outputs;
 mod profile_judge;
 mod reports;
+mod rollback;
+mod rollback_run;
 mod sign_verify;
 mod tidy;
 mod tracked;
