@@ -19,6 +19,8 @@ const ALARM: f64 = 0.007;
 /// … and at an earlier one this power of its share of the nine.
 const ALARM_GROWTH: f64 = 1.5;
 const ALARM_RUNS: f64 = 9.0;
+/// A single run convicts where even a hit explains it less often: when it takes twice as long or so.
+const ALARM_SINGLE: f64 = 0.0015;
 /// A first run that chance exceeds this often is not suspicious.
 const SUSPICIOUS: f64 = 0.22;
 /// Runs that chance exceeds this often end the suspicion: up to three runs, and more.
@@ -210,7 +212,10 @@ fn check(series: &Series<'_>) -> Result<(), SeriesError> {
 
 /// The chance of a false alarm that a look with so many runs may spend.
 fn alarm(runs: usize) -> f64 {
-    ALARM * (runs as f64 / ALARM_RUNS).min(1.0).powf(ALARM_GROWTH)
+    match runs {
+        1 => ALARM_SINGLE,
+        _ => ALARM * (runs as f64 / ALARM_RUNS).min(1.0).powf(ALARM_GROWTH),
+    }
 }
 
 impl Assessment {
