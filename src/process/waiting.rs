@@ -169,6 +169,7 @@ pub(super) fn has_socket(process: &Path) -> bool {
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
 
@@ -230,17 +231,17 @@ mod tests {
 
     #[test]
     fn tells_a_socket_of_the_internet_from_a_pair() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["fd", "net"] {
-            std::fs::create_dir(at(name)).expect("a folder");
+            std::fs::create_dir(at(name)).unwrap();
         }
         let table =
             "  sl  local_address\n   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 4242 1\n";
-        std::fs::write(at("net/tcp"), table).expect("a table");
-        std::os::unix::fs::symlink("socket:[7]", at("fd/3")).expect("a link");
+        std::fs::write(at("net/tcp"), table).unwrap();
+        std::os::unix::fs::symlink("socket:[7]", at("fd/3")).unwrap();
         assert!(!has_socket(folder.path()));
-        std::os::unix::fs::symlink("socket:[4242]", at("fd/4")).expect("a link");
+        std::os::unix::fs::symlink("socket:[4242]", at("fd/4")).unwrap();
         assert!(has_socket(folder.path()));
     }
 }

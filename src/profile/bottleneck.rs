@@ -155,7 +155,8 @@ const FAULT_SECONDS: f64 = 20e-6;
 
 /// Work of the kernel that is for want of memory, where memory is short.
 fn paging_seconds(totals: &Totals, identity: &Identity) -> f64 {
-    match identity.memory_stall_seconds > totals.wall_seconds * PRESSURE_SHARE {
+    let stalled = identity.memory_stall_seconds + identity.io_stall_seconds;
+    match identity.memory_stall_seconds > (stalled + identity.other_seconds) * PRESSURE_SHARE {
         true => (totals.major_faults as f64 * FAULT_SECONDS)
             .min(totals.cpu_system_seconds)
             .min(identity.on_cpu_seconds),
@@ -226,7 +227,7 @@ fn identity(totals: &Totals, spans: &[Span]) -> Identity {
     }
 }
 
-/// Under this share of the wall time, stall for want of memory is no pressure.
+/// Under this share of the time in which nothing ran, stall for want of memory is no pressure.
 const PRESSURE_SHARE: f64 = 0.01;
 
 /// Memory and I/O of the time in which nothing could run. Threads in uninterruptible sleep that no
@@ -235,7 +236,7 @@ const PRESSURE_SHARE: f64 = 0.01;
 /// file where it is not.
 fn stalled(off: f64, (votes, [memory, io]): (Votes, [f64; 2]), totals: &Totals) -> (f64, f64) {
     let seen = |votes_for: u32| off * ratio(f64::from(votes_for), f64::from(votes.all()));
-    let is_short = memory > totals.wall_seconds * PRESSURE_SHARE;
+    let is_short = memory > off * PRESSURE_SHARE;
     let pages = if is_short { seen(votes.page) } else { 0.0 };
     let all_seen = seen(votes.disk + votes.page);
     let (memory, io) = match totals.stalls_are_own {
