@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Document;
+use crate::base::units::printable;
 
 /// Every counter: its name, its column in a time line, and the factor to its unit.
 const COUNTERS: [(&str, &str, f64); 6] = [
@@ -33,7 +34,7 @@ pub(super) fn trace(document: &Document<'_>) -> Value {
             "ph": "X", "name": name, "cat": "command", "pid": 1, "tid": 1, "ts": 0.0, "dur": end,
             "args": {
                 "verdict": envelope.verdict, "exit_code": envelope.exit_code, "run_id": envelope.run_id,
-                "headline": document.headline,
+                "headline": printable(document.headline),
             },
         }),
     ];
@@ -46,7 +47,7 @@ pub(super) fn trace(document: &Document<'_>) -> Value {
     for run in &runs {
         let start = run.start + shift;
         events.push(json!({
-            "ph": "X", "name": run.stage, "cat": "stage", "pid": 1, "tid": 1, "ts": start,
+            "ph": "X", "name": printable(run.stage), "cat": "stage", "pid": 1, "tid": 1, "ts": start,
             "dur": run.length.min((end - start).max(0.0)),
             "args": {"run": run.number, "outcome": run.section["outcome"], "figures": run.section["figures"],
                      "time": run.section["time"]},

@@ -50,14 +50,18 @@ impl Markup {
         self.raw(open).text(text).raw(close)
     }
 
-    /// Adds a document of JSON as the content of a data block: no character of it ends that.
+    /// Adds a document of JSON as the content of a data block: no character of it ends that, and none
+    /// is one that a reader cannot see.
     pub(super) fn data(&mut self, json: &str) -> &mut Self {
         for character in json.chars() {
-            match character {
-                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    let _ = write!(self.html, "\\u{:04x}", u32::from(character));
-                }
-                character => self.html.push(character),
+            let is_plain = character.is_ascii() && !character.is_ascii_control();
+            if (is_plain && !['<', '>', '&'].contains(&character)) || character == '\n' {
+                self.html.push(character);
+                continue;
+            }
+            // JSON spells a character beyond 16 bits as a pair.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(self.html, "\\u{unit:04x}");
             }
         }
         self
@@ -84,10 +88,11 @@ mod tests {
             "<p>&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;\\u{202e}</p>"
         );
         let mut data = Markup::default();
-        data.data("{\"a\":\"</script>&\u{2028}\"}").number(1.25, 1);
+        data.data("{\"a\":\"</script>&\u{2028}\u{e0001}\"}")
+            .number(1.25, 1);
         assert_eq!(
             data.into_string(),
-            "{\"a\":\"\\u003c/script\\u003e\\u0026\\u2028\"}1.2"
+            "{\"a\":\"\\u003c/script\\u003e\\u0026\\u2028\\udb40\\udc01\"}1.2"
         );
     }
 }
