@@ -108,7 +108,8 @@ fn one_suspicious_run_asks_for_more_of_its_stage() {
 
 #[test]
 fn other_series_and_what_did_not_pass_are_not_compared_with() {
-    let changes: [(&str, fn(&mut Record)); 6] = [
+    type Change = fn(&mut Record);
+    let changes: [(&str, Change); 6] = [
         ("other host", |record| record.host_class = "other".into()),
         ("other size", |record| record.size_class = "4^3".into()),
         ("other stage", |record| record.stage = "other".into()),
