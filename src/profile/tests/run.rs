@@ -106,10 +106,9 @@ fn one_suspicious_run_asks_for_more_of_its_stage() {
     assert_eq!(Verdict::of(&found.findings), Verdict::Regression);
 }
 
-type Change = fn(&mut Record);
-
 #[test]
 fn other_series_and_what_did_not_pass_are_not_compared_with() {
+    type Change = fn(&mut Record);
     let changes: [(&str, Change); 6] = [
         ("other host", |record| record.host_class = "other".into()),
         ("other size", |record| record.size_class = "4^3".into()),
