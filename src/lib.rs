@@ -16,7 +16,9 @@
 //! | 0, the ground | [`base`]: paths, digests, canonical JSON, clock, atomic files |
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
 //! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore; [`budget`]: how long work may take |
+//! | 2, measures | [`profile`]: what a command takes, where its time goes, and whether that is more than it was |
 //! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats |
+//! | 3, composed | [`pipeline`]: what takes several verbs |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
 //! # A worked example
@@ -63,6 +65,9 @@ pub mod budget;
 pub mod export;
 pub mod guard;
 pub mod integrity;
+pub mod profile;
 pub mod rollback;
+
+pub mod pipeline;
 
 pub mod cli;

@@ -2,14 +2,17 @@
 //!
 //! Linux's own files where they are; elsewhere what is not known is said to be not known.
 
+mod group;
 mod limits;
 mod sample;
 
 use std::fs;
 
+pub use group::{Group, GroupError, GroupIo, GroupUse};
 pub use limits::Limits;
 pub use sample::{
-    BlockIo, CpuTimes, DiskRoom, Memory, Pressure, Sample, Tables, disk_room, sample, sample_from,
+    BlockIo, CpuTimes, DiskRoom, Memory, Pressure, Sample, Tables, disk_room, pressure, sample,
+    sample_from,
 };
 
 /// What a process has used; `None` where this system does not say.
@@ -44,6 +47,24 @@ pub fn host_name() -> String {
         .nodename()
         .to_string_lossy()
         .into_owned()
+}
+
+/// What tells this machine from another without naming it: a part of the digest of its own random
+/// identifier (machine-id(5)) and its processor's model; `None` where neither is known.
+pub fn fingerprint() -> Option<String> {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let text = format!(
+        "agp:{}:{}",
+        machine.trim(),
+        model.unwrap_or_default().trim()
+    );
+    let is_known = !machine.trim().is_empty() || model.is_some();
+    let digest = crate::base::digest::Digest::of(text.as_bytes()).to_string();
+    is_known.then(|| digest.chars().take(16).collect())
 }
 
 /// This process's real user and its own number.

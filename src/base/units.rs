@@ -17,12 +17,13 @@ pub fn bytes(size_bytes: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
-/// A count with its noun: `1 file`, `7 files`, `2 directories`, `3 days`.
+/// A count with its noun: `1 file`, `7 files`, `2 directories`, `3 processes`.
 pub fn count(number: u64, noun: &str) -> String {
     let stem = noun.strip_suffix('y');
     match (number, stem.filter(|stem| !stem.ends_with(['a', 'e', 'o']))) {
         (1, _) => format!("1 {noun}"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) if noun.ends_with('s') => format!("{number} {noun}es"),
         (_, None) => format!("{number} {noun}s"),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, budget, guard, rollback, sign, tool, verify};
+use super::{audit, budget, guard, profile, rollback, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -57,6 +57,7 @@ impl Cli {
                 read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
             }
             Command::Rollback(rollback) => read.extend(rollback.reads()),
+            Command::Profile(profile) => read.extend(&profile.secret.key_file),
             // Neither replaces what is no manifest, and what a tool prints is not a report.
             Command::Sign(_) | Command::Tool(_) => return false,
             Command::Budget(_) => {}
@@ -92,6 +93,8 @@ pub enum Command {
     Rollback(rollback::RollbackArgs),
     /// Say how long work may take, from what such work took before
     Budget(budget::BudgetArgs),
+    /// Run stages, measure what they take, and find what holds them up
+    Profile(profile::ProfileArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
     /// Make keys, check and show policies, print schemas, completions and man pages
@@ -137,7 +140,7 @@ pub struct Global {
     )]
     pub json: bool,
     /// Write the report in this format to this file, `-` for stdout; repeatable. Formats: json,
-    /// sarif, junit, csv, markdown, github, gitlab
+    /// sarif, junit, csv, markdown, github, gitlab, html, trace
     #[arg(
         long,
         global = true,

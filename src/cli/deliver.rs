@@ -165,11 +165,22 @@ impl Delivery<'_> {
 
 /// The failure of a stream.
 pub(super) fn output_failure(place: &'static str) -> impl FnOnce(io::Error) -> Failure {
-    move |error| match error.downcast::<ReadError>() {
-        // What was to be written could not be had.
-        Ok(unread @ (ReadError::File(_) | ReadError::Interrupted)) => read_failure(unread),
-        Ok(ReadError::Write(error)) | Err(error) => {
+    move |error| {
+        own_failure(error).unwrap_or_else(|error| {
             Failure::because(Kind::Output, format!("cannot write to {place}: {error}"))
-        }
+        })
+    }
+}
+
+/// The failure of what was to be written, which could not be had; the error itself where it is the
+/// stream's.
+pub(super) fn own_failure(error: io::Error) -> Result<Failure, io::Error> {
+    let error = match error.downcast::<Failure>() {
+        Ok(failure) => return Ok(failure),
+        Err(error) => error,
+    };
+    match error.downcast::<ReadError>() {
+        Ok(unread @ (ReadError::File(_) | ReadError::Interrupted)) => Ok(read_failure(unread)),
+        Ok(ReadError::Write(error)) | Err(error) => Err(error),
     }
 }

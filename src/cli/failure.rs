@@ -34,6 +34,20 @@ pub struct Failure {
     pub keeps_output: bool,
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let messages: Vec<&str> = self
+            .findings
+            .iter()
+            .map(|finding| finding.message.as_str())
+            .collect();
+        out.write_str(&messages.join("; "))
+    }
+}
+
+/// So that what writes data may fail for a reason of its own.
+impl std::error::Error for Failure {}
+
 impl Failure {
     /// A failure with its whole chain of causes in one message.
     pub fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {

@@ -14,6 +14,9 @@ pub mod guard;
 pub mod guard_report;
 mod kept;
 mod keys;
+pub mod measure;
+pub mod past;
+pub mod profile;
 mod record;
 pub mod reference;
 mod render;
@@ -71,7 +74,7 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
     };
     let action = matches.subcommand_name();
     let reports = match &*verb {
-        "budget" | "sign" | "verify" | "guard" | "rollback" => true,
+        "budget" | "profile" | "sign" | "verify" | "guard" | "rollback" => true,
         "audit" => action == Some("verify"),
         _ => false,
     };

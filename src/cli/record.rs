@@ -194,6 +194,13 @@ pub(super) fn unrecorded(error: anyhow::Error) -> Finding {
     Finding::new(&codes::AUDIT_UNAVAILABLE, format!("{error:#}"))
 }
 
+/// Who acts, in one word: the continuous integration's actor, or the user at this host.
+pub(super) fn actor_name() -> String {
+    let actor = actor();
+    let ci = actor.ci.and_then(|ci| ci.actor);
+    ci.unwrap_or_else(|| format!("{}@{}", actor.user, actor.host))
+}
+
 fn actor() -> Actor {
     let (uid, pid) = system::user_and_process();
     let ci = env::continuous_integration().map(|ci| Ci {

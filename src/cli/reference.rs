@@ -5,8 +5,9 @@ use clap::{Arg, Command, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
+use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
-use super::{env, exit, guard_report, sign, verify};
+use super::{env, exit, guard_report, past, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, budget, integrity, policy, rollback};
 
@@ -29,10 +30,16 @@ pub enum Schema {
     ReportGuard,
     /// The report of `agp rollback`
     ReportRollback,
+    /// The report of `agp profile`
+    ReportProfile,
     /// The report of `agp audit verify`
     ReportAudit,
     /// The report of `agp budget`
     ReportBudget,
+    /// The report of `agp profile compare`
+    ReportCompare,
+    /// The report of `agp profile accept`
+    ReportAccept,
 }
 
 impl Schema {
@@ -47,8 +54,11 @@ impl Schema {
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
             Self::ReportRollback => envelope::<RollbackBody>(),
+            Self::ReportProfile => envelope::<ProfileBody>(),
             Self::ReportAudit => envelope::<audit::VerifyBody>(),
             Self::ReportBudget => envelope::<budget::BudgetBody>(),
+            Self::ReportCompare => envelope::<past::CompareBody>(),
+            Self::ReportAccept => envelope::<past::AcceptBody>(),
         }
     }
 
@@ -121,7 +131,7 @@ fn describe(command: &Command, name: &str, page: &mut String) {
     }
     for inner in command
         .get_subcommands()
-        .filter(|inner| inner.get_name() != "help")
+        .filter(|inner| inner.get_name() != "help" && !inner.is_hide_set())
     {
         describe(inner, &format!("{name} {}", inner.get_name()), page);
     }

@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::args::{Cli, Command, Global, KeyArgs};
-use super::audit::read_failure;
 use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
 use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar};
 use super::{env, exit, keys};
-use crate::audit::ReadError;
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
 use crate::base::naming;
@@ -73,7 +71,7 @@ pub struct Context<'a> {
     pub policy: &'a Loaded,
     /// Where state is kept; may not exist.
     pub state_dir: PathBuf,
-    /// The run's number, as its report and its audit records have it.
+    /// Which run this is, in reports and records.
     pub run_id: String,
     /// When the command began.
     pub started_at: Timestamp,
@@ -211,6 +209,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
             reports_to_output: true,
         },
         Command::Rollback(rollback) => rollback.conduct(),
+        Command::Profile(profile) => profile.conduct(),
         Command::Audit(audit) => audit.conduct(),
         Command::Budget(budget) => budget.conduct(),
     };
@@ -287,6 +286,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         Command::Verify(arguments) => arguments.run(&context),
         Command::Guard(arguments) => arguments.run(&context),
         Command::Rollback(arguments) => arguments.run(&context),
+        Command::Profile(arguments) => arguments.run(&context),
         Command::Audit(arguments) => arguments.run(&context),
         Command::Budget(arguments) => arguments.run(&context),
         // Has returned before: tools neither need a policy nor touch anything governed.
@@ -318,6 +318,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Verify(arguments) => &arguments.key,
         Command::Guard(arguments) => &arguments.key,
         Command::Rollback(arguments) => arguments.key(),
+        Command::Profile(arguments) => &arguments.secret,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Budget(_) | Command::Tool(_) => &NONE,
     }
@@ -533,10 +534,9 @@ impl<'a> Run<'a> {
             .filter(|_| !self.global.output_is_stdout())
         {
             Some(path) => files::write_atomic(path, 0o644, write).map_err(|error| {
-                match error.source.downcast::<ReadError>() {
-                    Ok(unread) => read_failure(unread),
-                    Err(source) => Failure::new(Kind::Output, FileError { source, ..error }),
-                }
+                deliver::own_failure(error.source).unwrap_or_else(|source| {
+                    Failure::new(Kind::Output, FileError { source, ..error })
+                })
             }),
             None => self
                 .printer

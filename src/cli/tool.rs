@@ -1,6 +1,7 @@
 //! `agp tool`: keys, policies, schemas, completions, man pages and references. Governs nothing,
 //! so it neither needs a policy nor leaves a record.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -12,7 +13,9 @@ use super::failure::{Failure, Kind};
 use super::spine::{Done, key_failure, no_report, policy_failure};
 use super::{env, keys, reference};
 use crate::base::files;
+use crate::pipeline::{self, Work, WorkRequest};
 use crate::policy::{self, LoadRequest, Loaded};
+use crate::process;
 use crate::seal::Secret;
 
 /// Make keys, check and show policies, print schemas, completions and man pages
@@ -61,6 +64,34 @@ pub enum Tool {
         #[arg(value_enum)]
         page: Page,
     },
+    /// Enter a control group and become a command
+    ///
+    /// How `agp profile` gets a command into its group before its first instruction.
+    #[command(hide = true)]
+    EnterGroup {
+        /// The group's folder
+        group: PathBuf,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Do one stage of this program's own work on targets, for `agp profile` to measure
+    #[command(hide = true)]
+    Work {
+        /// Which stage
+        #[arg(value_parser = parse_work)]
+        work: Work,
+        /// Where stages leave what later ones need
+        #[arg(long)]
+        scratch: PathBuf,
+        /// The trees
+        #[arg(required = true)]
+        targets: Vec<PathBuf>,
+    },
+}
+
+fn parse_work(text: &str) -> Result<Work, String> {
+    Work::named(text).ok_or_else(|| format!("no stage `{text}`"))
 }
 
 /// What to do with keys.
@@ -129,6 +160,33 @@ impl ToolArgs {
                 })))
             }
             Tool::Man { command } => man(command),
+            Tool::EnterGroup { group, command } => {
+                let (_, error) = process::enter(group, command);
+                let program = command
+                    .first()
+                    .map(|name| name.to_string_lossy().into_owned());
+                let text = format!("cannot become `{}`", program.unwrap_or_default());
+                Err(Failure::new(
+                    Kind::Input,
+                    anyhow::Error::new(error).context(text),
+                ))
+            }
+            Tool::Work {
+                work,
+                scratch,
+                targets,
+            } => {
+                let policy = &load(global)?.policy;
+                let request = WorkRequest {
+                    policy,
+                    scratch,
+                    targets,
+                };
+                match pipeline::work(*work, &request) {
+                    Ok(()) => Ok(Done::Told(String::new())),
+                    Err(error) => Err(Failure::new(Kind::Input, error)),
+                }
+            }
             Tool::Reference { page } => Ok(text(match page {
                 Page::Cli => reference::command_line(),
                 Page::Policy => policy::reference(),

@@ -2,6 +2,8 @@
 //!
 //! What is not plain words stands as code, where neither markup nor mentions nor links are read.
 
+use serde_json::Value;
+
 use super::Document;
 use super::row::Row;
 use crate::base::severity::Severity;
@@ -34,6 +36,7 @@ pub fn markdown(document: &Document<'_>, bytes_max: usize) -> String {
     if !own && !document.text.is_empty() {
         page.push(&block(document.text));
     }
+    profile(document, &mut page);
     page.table(("Findings", "severity"), &open, |row| {
         severity(row.finding.severity)
     });
@@ -59,6 +62,55 @@ pub fn markdown(document: &Document<'_>, bytes_max: usize) -> String {
         inline(reason.unwrap_or("accepted"))
     });
     page.text
+}
+
+/// The stages of a profile and what the past makes of them; nothing for another report.
+fn profile(document: &Document<'_>, page: &mut Page) {
+    let body = &document.envelope.body;
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let stages = list(body.get("stages"));
+    let head = "\n### Stages\n\n| stage | runs | wall | CPU | peak memory | held up by | share |\n|---|--:|--:|--:|--:|---|--:|\n";
+    let mut is_begun = false;
+    for stage in &stages {
+        let runs = list(stage.get("runs"));
+        let median = stage["median_run"]
+            .as_u64()
+            .and_then(|at| usize::try_from(at).ok());
+        let Some(run) = median.and_then(|at| runs.get(at)) else {
+            continue;
+        };
+        is_begun = is_begun || page.push(head);
+        let (figures, bottleneck) = (&run["figures"], &run["time"]["bottleneck"]);
+        let seconds = |name: &str| figures[name].as_f64().unwrap_or(0.0);
+        let peak = figures["peak_memory_bytes"].as_u64();
+        page.push(&format!(
+            "| {} | {} | {:.2} s | {:.2} s | {} | {} | {:.0} % |\n",
+            inline(stage["stage"].as_str().unwrap_or_default()),
+            runs.len(),
+            seconds("wall_seconds"),
+            seconds("cpu_user_seconds") + seconds("cpu_system_seconds"),
+            peak.map_or("not known".into(), units::bytes),
+            inline(bottleneck["resource"].as_str().unwrap_or_default()),
+            bottleneck["share"].as_f64().unwrap_or(0.0) * 100.0,
+        ));
+    }
+    let series = list(
+        body.get("judgement")
+            .and_then(|judgement| judgement.get("series")),
+    );
+    if series.is_empty() || !page.push("\n### Compared with the past\n\n| stage | metric | verdict | why |\n|---|---|---|---|\n") {
+        return;
+    }
+    for one in &series {
+        let word = |name: &str| inline(one[name].as_str().unwrap_or_default());
+        let verdict = word("verdict").replace('_', " ").replace('`', "");
+        page.push(&format!(
+            "| {} | {} | {verdict} | {} |\n",
+            word("stage"),
+            word("metric"),
+            word("why")
+        ));
+    }
 }
 
 /// A page that never grows over its bound.

@@ -7,12 +7,14 @@
 mod csv;
 mod github;
 mod gitlab;
+mod html;
 mod junit;
 mod markdown;
 mod row;
 mod sarif;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use markdown::{MARKDOWN_BYTES_MAX, markdown};
 
@@ -59,11 +61,15 @@ pub enum Format {
     Github,
     /// Code Quality JSON, for merge requests of GitLab.
     Gitlab,
+    /// One self-contained page, for people.
+    Html,
+    /// Trace events, for Perfetto and Chrome.
+    Trace,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Json,
         Self::Sarif,
         Self::Junit,
@@ -71,6 +77,8 @@ impl Format {
         Self::Markdown,
         Self::Github,
         Self::Gitlab,
+        Self::Html,
+        Self::Trace,
     ];
 
     /// Its name on the command line.
@@ -83,6 +91,8 @@ impl Format {
             Self::Markdown => "markdown",
             Self::Github => "github",
             Self::Gitlab => "gitlab",
+            Self::Html => "html",
+            Self::Trace => "trace",
         }
     }
 
@@ -105,6 +115,8 @@ pub fn write(format: Format, document: &Document<'_>, out: &mut dyn Write) -> io
         Format::Markdown => out.write_all(markdown(document, MARKDOWN_BYTES_MAX).as_bytes()),
         Format::Github => github::write(document, out),
         Format::Gitlab => json(&gitlab::gitlab(document), out),
+        Format::Html => out.write_all(html::html(document).as_bytes()),
+        Format::Trace => json(&trace::trace(document), out),
     }
 }
 

@@ -7,16 +7,21 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
+use wait4::Wait4;
 
 use super::QueryError;
 
-/// How often to look whether it has ended.
+/// How often to look whether it has ended, where the system does not wake us (before Linux 5.3).
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often to look whether it has to be stopped.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A command, and how long it may take.
 #[derive(Debug)]
@@ -68,6 +73,27 @@ impl std::fmt::Display for Ended {
 /// What identifies a process even after its number is used again: number and time of start.
 pub type Identity = (u32, u64);
 
+/// Where a command runs and what it sees besides.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Surroundings<'a> {
+    /// Variables that it sees beside our own.
+    pub variables: &'a [(OsString, OsString)],
+    /// Its working directory; `None`: ours.
+    pub directory: Option<&'a Path>,
+}
+
+/// What a command has used, with every descendant that it or they waited for (wait4(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consumed {
+    /// CPU in user mode.
+    pub cpu_user: Duration,
+    /// CPU in the kernel.
+    pub cpu_system: Duration,
+    /// The largest resident set of any one process, bytes. Never below our own at the time of the
+    /// start: the kernel hands that on.
+    pub resident_bytes_max: u64,
+}
+
 /// Runs a command to its end. `started` learns who it is before anything is waited for. A command
 /// that ended by itself may leave descendants behind; [`stop_descendants`] ends them.
 ///
@@ -77,39 +103,162 @@ pub fn govern(
     governed: &Governed<'_>,
     started: &mut dyn FnMut(Identity),
 ) -> Result<Ended, QueryError> {
+    let running = start(governed, Surroundings::default())?;
+    started(running.identity());
+    let stopped = running.watch(governed, &mut || {});
+    let (ended, _) = running.reap();
+    if stopped.is_some() {
+        stop_descendants();
+    }
+    Ok(stopped.unwrap_or(ended))
+}
+
+/// Starts a command, for those who look at it while it runs: [`Started::watch`] it, then
+/// [`Started::reap`] it.
+///
+/// # Errors
+/// A command that cannot start.
+pub fn start(
+    governed: &Governed<'_>,
+    surroundings: Surroundings<'_>,
+) -> Result<Started, QueryError> {
     let (program, arguments) = governed.argv.split_first().ok_or(QueryError::Empty)?;
     become_subreaper();
     let mut command = Command::new(program);
     command.args(arguments).process_group(0);
+    if let Some(directory) = surroundings.directory {
+        command.current_dir(directory);
+    }
+    for (name, value) in surroundings.variables {
+        command.env(name, value);
+    }
     for name in governed.hidden {
         command.env_remove(name);
     }
     if let Some(Ok(stdout)) = governed.stdout.map(OwnedFd::try_clone) {
         command.stdout(Stdio::from(stdout));
     }
-    let start = command.spawn();
-    let mut child = start.map_err(|source| QueryError::Start {
+    let child = command.spawn().map_err(|source| QueryError::Start {
         program: program.to_string_lossy().into_owned(),
         source,
     })?;
-    started((child.id(), start_of(child.id()).unwrap_or(0)));
-    let deadline = governed.timeout.map(|timeout| Instant::now() + timeout);
-    loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Ok(ended(status));
+    Ok(Started {
+        end: end_of(child.id()),
+        deadline: governed.timeout.map(|timeout| Instant::now() + timeout),
+        child,
+    })
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    /// Readable once it has ended; `None` where the system has no such thing.
+    end: Option<OwnedFd>,
+    deadline: Option<Instant>,
+}
+
+impl Started {
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        let process = self.child.id();
+        (process, start_of(process).unwrap_or(0))
+    }
+
+    /// Waits until it has ended, or kills it with its group when it has to be stopped and says why.
+    /// What is left of it can still be looked at until [`Self::reap`]. `meanwhile` runs now and then.
+    pub fn watch(&self, governed: &Governed<'_>, meanwhile: &mut dyn FnMut()) -> Option<Ended> {
+        while !self.has_ended() {
+            let is_late = || {
+                self.deadline
+                    .is_some_and(|deadline| Instant::now() >= deadline)
+            };
+            let stopped = match governed.interrupted.load(Ordering::Relaxed) {
+                true => Some(Ended::Interrupted),
+                false => is_late().then_some(Ended::TimedOut),
+            };
+            if stopped.is_some() {
+                stop_group(self.child.id());
+                kill(self.child.id());
+                while !self.has_ended() {
+                    self.pause();
+                }
+                return stopped;
+            }
+            meanwhile();
+            self.pause();
         }
-        let stopped = if governed.interrupted.load(Ordering::Relaxed) {
-            Some(Ended::Interrupted)
-        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            Some(Ended::TimedOut)
-        } else {
-            None
+        None
+    }
+
+    /// Takes what is left of a command that has ended: how it did, and what it has used.
+    pub fn reap(self) -> (Ended, Consumed) {
+        // Whoever reaped it before us has taken both answers.
+        let Ok(reaped) = self.child.wait4() else {
+            return (Ended::Signal(0), Consumed::default());
         };
-        if let Some(stopped) = stopped {
-            stop(&mut child);
-            return Ok(stopped);
+        let consumed = Consumed {
+            cpu_user: reaped.rusage.utime,
+            cpu_system: reaped.rusage.stime,
+            resident_bytes_max: reaped.rusage.maxrss,
+        };
+        (ended(reaped.status), consumed)
+    }
+
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // No such child: it ended, and somebody else took what was left of it.
+        let found = |id| rustix::process::waitid(WaitId::Pid(id), options);
+        pid_of(self.child.id()).is_none_or(|id| !matches!(found(id), Ok(None)))
+    }
+
+    /// Sleeps until it ends or it is time to look again.
+    fn pause(&self) {
+        let Some(end) = &self.end else {
+            return std::thread::sleep(PAUSE);
+        };
+        let left = self
+            .deadline
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let pause = left
+            .map_or(LOOK, |left| left.min(LOOK))
+            .max(Duration::from_millis(1));
+        let pause = Timespec::try_from(pause).ok();
+        // A signal that interrupts it is a reason to look, too.
+        let _ = poll(&mut [PollFd::new(end, PollFlags::IN)], pause.as_ref());
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn end_of(process: u32) -> Option<OwnedFd> {
+    let flags = rustix::process::PidfdFlags::empty();
+    rustix::process::pidfd_open(pid_of(process)?, flags).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_of(_: u32) -> Option<OwnedFd> {
+    None
+}
+
+fn pid_of(process: u32) -> Option<Pid> {
+    i32::try_from(process).ok().and_then(Pid::from_raw)
+}
+
+fn kill(process: u32) {
+    if let Some(process) = pid_of(process) {
+        // Already gone is as good as killed.
+        let _ = rustix::process::kill_process(process, Signal::KILL);
+    }
+}
+
+/// Takes what is left of orphans that were handed over to us and have ended, so that they do not use
+/// up the system's numbers. The named command is left alone. What they used counts as ours.
+pub fn reap_orphans(command: Identity) {
+    for child in children_of(std::process::id()) {
+        if child != command.0 {
+            // One that still runs is left to it.
+            let _ = rustix::process::waitpid(pid_of(child), WaitOptions::NOHANG);
         }
-        std::thread::sleep(PAUSE);
     }
 }
 
@@ -120,16 +269,9 @@ fn ended(status: ExitStatus) -> Ended {
     }
 }
 
-fn stop(child: &mut Child) {
-    stop_group(child.id());
-    // Already gone is as good as killed.
-    let _ = child.kill();
-    let _ = child.wait();
-    stop_descendants();
-}
-
 fn stop_group(leader: u32) {
-    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+    if let Some(group) = pid_of(leader) {
+        // Already gone is as good as killed.
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
 }
@@ -156,11 +298,8 @@ pub fn stop_descendants() {
         }
         for child in children {
             stop_group(child);
-            if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
-                let _ = rustix::process::kill_process(child, Signal::KILL);
-                let options = rustix::process::WaitOptions::empty();
-                let _ = rustix::process::waitpid(Some(child), options);
-            }
+            kill(child);
+            let _ = rustix::process::waitpid(pid_of(child), WaitOptions::empty());
         }
     }
 }
@@ -173,17 +312,49 @@ pub fn stop_left_behind((leader, start): Identity) {
     }
 }
 
-/// Processes whose parent this is (proc(5), field 4 of `stat`).
-fn children_of(parent: u32) -> Vec<u32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
+/// Processes whose parent this is: by the kernel's own list (proc(5), `children`), where it keeps
+/// one, else by asking every process (field 4 of `stat`).
+pub(super) fn children_of(parent: u32) -> Vec<u32> {
+    let numbers = |folder: &str| -> Vec<u32> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        names.collect()
     };
-    let numbers = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers
-        .filter(|process| field(*process, 1) == Some(u64::from(parent)))
-        .collect()
+    let threads = numbers(&format!("/proc/{parent}/task"));
+    let list = |thread: &u32| {
+        std::fs::read_to_string(format!("/proc/{parent}/task/{thread}/children")).ok()
+    };
+    let lists: Vec<String> = threads.iter().filter_map(list).collect();
+    if !lists.is_empty() {
+        let children = lists.iter().flat_map(|list| list.split_whitespace());
+        return children.filter_map(|child| child.parse().ok()).collect();
+    }
+    let mut all = numbers("/proc");
+    all.retain(|process| field(*process, 1) == Some(u64::from(parent)));
+    all
+}
+
+/// Every descendant of a process, each once, in no order.
+pub fn descendants_of(top: u32) -> Vec<u32> {
+    let mut all = children_of(top);
+    let mut at = 0;
+    while at < all.len() {
+        all.extend(children_of(all[at]));
+        at += 1;
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Whether a process runs, as one that has ended and only waits to be reaped does not.
+pub fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// When a process started, in clock ticks since the machine did (field 22).
@@ -222,23 +393,30 @@ mod tests {
         assert_eq!(run("kill -9 $$", None), Ended::Signal(9));
     }
 
+    // That what left its group ends with it is shown on the program itself, whose children are all
+    // its own: see `tests/it/profile.rs`.
     #[test]
-    fn a_command_that_takes_too_long_ends_with_what_left_its_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("alive");
-        // A grandchild in a session of its own, whose parent is gone at once.
-        let script = format!(
-            "setsid sh -c 'while :; do date >> {0}; sleep 0.05; done' & sleep 60",
-            file.to_string_lossy()
-        );
-        assert_eq!(
-            run(&script, Some(Duration::from_millis(400))),
-            Ended::TimedOut
-        );
-        let size = || std::fs::metadata(&file).map_or(0, |meta| meta.len());
-        let before = size();
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(size(), before);
-        assert!(before > 0);
+    fn a_command_that_takes_too_long_is_stopped() {
+        let argv = ["/bin/sleep", "60"].map(OsString::from);
+        let governed = Governed {
+            argv: &argv,
+            hidden: &[],
+            timeout: Some(Duration::from_millis(100)),
+            interrupted: &AtomicBool::new(false),
+            stdout: None,
+        };
+        let running = start(&governed, Surroundings::default()).unwrap();
+        assert_eq!(running.watch(&governed, &mut || {}), Some(Ended::TimedOut));
+        let (ended, consumed) = running.reap();
+        assert_eq!(ended, Ended::Signal(9));
+        assert!(consumed.resident_bytes_max > 0);
+    }
+
+    #[test]
+    fn lists_its_own_children() {
+        let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        assert!(children_of(std::process::id()).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -1,11 +1,21 @@
 //! Running other programs: without our secrets in their environment, and never for longer than
 //! was agreed.
 
+mod enter;
 mod governed;
 mod stream;
+mod tree;
+mod waited;
+mod waiting;
 
-pub use governed::{Ended, Governed, Identity, govern, stop_descendants, stop_left_behind};
+pub use enter::{enter, find_program};
+pub use governed::{
+    Consumed, Ended, Governed, Identity, Started, Surroundings, descendants_of, govern, is_alive,
+    reap_orphans, start, stop_descendants, stop_left_behind,
+};
 pub use stream::{Input, Program, Running, StreamError};
+pub use tree::{Members, Moment, Threads, Tree, storage_of};
+pub use waited::{Waited, waited_for};
 
 use std::ffi::OsString;
 use std::io::{self, Read};

@@ -247,6 +247,39 @@ codes! {
         "mend what the message says, then execute the playbook again: it goes on at that step";
     PLAYBOOK_FORGED = "playbook.forged", Critical, Verdict::Fail,
         "The playbook was changed after it was signed", "make a new one with `agp rollback`";
+    PROFILE_COMMAND_FAILED = "profile.command_failed", High, Verdict::Fail,
+        "A profiled command failed, was signalled or took too long", "";
+    PROFILE_TIME_EXCEEDED = "profile.time_exceeded", High, Verdict::Regression,
+        "A stage took longer than `performance_benchmarks.max_processing_time_seconds`",
+        "see its bottleneck in the report; split the work, or raise the maximum if it is meant";
+    PROFILE_MEMORY_EXCEEDED = "profile.memory_exceeded", High, Verdict::Regression,
+        "A stage took more memory than `performance_benchmarks.max_memory_usage_mb`",
+        "work on smaller batches, or raise the maximum if it is meant";
+    PROFILE_CPU_EXCEEDED = "profile.cpu_exceeded", Medium, Verdict::Pass,
+        "A stage used more of the processors than `performance_benchmarks.cpu_utilization_threshold`",
+        "give it fewer threads or more processors; `profile.limits_fail` makes it fail";
+    PROFILE_IO_EXCEEDED = "profile.io_exceeded", Medium, Verdict::Pass,
+        "A stage made more operations on block devices per second than `performance_benchmarks.io_operations_per_second_limit`",
+        "read and write in larger pieces; `profile.limits_fail` makes it fail";
+    PROFILE_LIMIT_NEAR = "profile.limit_near", Low, Verdict::Pass,
+        "A stage came near to a maximum, by `alerts.resource_exhaustion_ratio`", "";
+    PROFILE_LEFT_RUNNING = "profile.left_running", Medium, Verdict::Pass,
+        "A stage ended and left processes behind, which were stopped",
+        "let the stage wait for what it starts";
+    PROFILE_NO_WORKLOAD = "profile.no_workload", Medium, Verdict::Pass,
+        "There is nothing to profile: no stage is configured and no target is there",
+        "give a command behind `--`, define a stage, or list stages and targets under `pipeline`";
+    PERFORMANCE_REGRESSION = "performance.regression", High, Verdict::Regression,
+        "A stage takes more than it did, beyond what chance explains",
+        "find what changed since the last run that passed; if it is meant, `agp profile accept --reason …`";
+    PERFORMANCE_INCONCLUSIVE = "performance.inconclusive", Medium, Verdict::Pass,
+        "A stage seems to take more than it did, and the runs at hand do not settle it",
+        "run it again when the machine is quiet";
+    PERFORMANCE_CREEP = "performance.creep", Medium, Verdict::Pass,
+        "A stage takes a little more with each run, and each of them passed",
+        "compare the newest run with one from before: `agp profile compare`";
+    HISTORY_SKIPPED = "history.skipped", Low, Verdict::Pass,
+        "A line of the history cannot be believed and was passed over", "";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,

@@ -145,6 +145,11 @@ pub fn sample_from(tables: &Tables) -> Sample {
     sample
 }
 
+/// What a file of the kernel says of stall; `None` where it is not there.
+pub fn pressure(file: &Path) -> Option<Pressure> {
+    pressure_of(&fs::read_to_string(file).ok()?)
+}
+
 /// Room where a path lies, or would lie: the nearest directory above it that is there.
 pub fn disk_room(path: &Path) -> Option<DiskRoom> {
     let there = path.ancestors().find(|part| part.exists());
@@ -263,7 +268,7 @@ fn io_of(text: &str) -> BlockIo {
 }
 
 /// `some avg10=0.12 avg60=… total=…`, microseconds, and the same for `full`.
-fn pressure_of(text: &str) -> Option<Pressure> {
+pub(super) fn pressure_of(text: &str) -> Option<Pressure> {
     let number = |line: &str, name: &str| -> Option<f64> {
         let line = text.lines().find_map(|rest| rest.strip_prefix(line))?;
         let word = line

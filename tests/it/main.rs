@@ -21,6 +21,8 @@ mod harness;
 mod interrupted;
 mod keys_and_policy;
 mod outputs;
+mod profile;
+mod profile_judge;
 mod reports;
 mod rollback;
 mod rollback_run;

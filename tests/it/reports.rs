@@ -11,7 +11,7 @@ use super::harness::{Place, codes, skip};
 const MANIFEST: &str = "tree/integrity_manifest.json";
 
 /// Formats and the files that [`everything`] asks for.
-const FORMATS: [(&str, &str); 7] = [
+const FORMATS: [(&str, &str); 9] = [
     ("json", "report.json"),
     ("sarif", "report.sarif"),
     ("junit", "report.xml"),
@@ -19,6 +19,8 @@ const FORMATS: [(&str, &str); 7] = [
     ("markdown", "report.md"),
     ("github", "report.github"),
     ("gitlab", "report.gitlab.json"),
+    ("html", "report.html"),
+    ("trace", "report.trace.json"),
 ];
 
 fn everything() -> Vec<String> {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judges the reports of one run, each format by a reader that is not ours.
 
-    check.py FOLDER          report.json beside report.{sarif,xml,csv,md,github,gitlab.json}
+    check.py FOLDER          report.json beside report.{sarif,xml,csv,md,github,gitlab.json,html,trace.json}
     check.py --log FILE...   what the SARIF validator wrote: it came to its end, and found no error
 
 Markdown needs `cmarkgfm`; without it that part is left out and said so, but not where CI is set.
@@ -144,6 +144,59 @@ def gitlab(text, report):
     must(len(fingerprints) == len(issues), "two issues share a fingerprint")
 
 
+class Page(HTMLParser):
+    """A page that asks for nothing and runs nothing, and the data in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.data = None
+        self.rows = 0
+        self.within = None
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        must(tag not in {"iframe", "object", "embed", "link", "base", "form", "img", "a"}, "HTML has", tag)
+        for name, value in attrs.items():
+            must(not name.startswith("on") and name not in {"style", "src", "href"}, "HTML has", tag, name)
+        if tag == "script":
+            must(attrs == {"type": "application/json", "id": "agp-report"}, "HTML runs", attrs)
+            self.within = "data"
+        if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy":
+            must(attrs["content"].startswith("default-src 'none'; style-src 'sha256-"), attrs["content"])
+            self.within = "policy"
+        self.rows += tag == "tr"
+
+    def handle_data(self, data):
+        if self.within == "data":
+            self.data = json.loads(data)
+            self.within = None
+
+
+def page(text, report):
+    parsed = Page()
+    parsed.feed(text)
+    must(parsed.data == report, "the data of the page is another report")
+    must(parsed.rows >= min(len(report["findings"]), 100), "HTML shows", parsed.rows, "rows")
+
+
+def trace(text, report):
+    events = json.loads(text)["traceEvents"]
+    spans = []
+    for event in events:
+        must(event["ph"] in "MXC" and isinstance(event["name"], str), event)
+        must(isinstance(event["pid"], int) and isinstance(event["tid"], int), event)
+        if event["ph"] != "M":
+            must(event["ts"] >= 0, event)
+        if event["ph"] == "X":
+            spans.append((event["ts"], event["ts"] + event["dur"]))
+        if event["ph"] == "C":
+            must(all(isinstance(value, (int, float)) for value in event["args"].values()), event)
+    must(spans, "a trace without a span")
+    for at, (begin, end) in enumerate(spans):
+        for other, after in spans[at + 1:]:
+            must((begin <= other and after <= end + 1) or end <= other + 1, "spans cross", begin, other)
+
+
 def validator_log(path):
     log = json.loads(path.read_text(encoding="utf-8-sig"))
     run = log["runs"][0]
@@ -166,6 +219,8 @@ READERS = {
     "md": markdown,
     "github": github,
     "gitlab.json": gitlab,
+    "html": page,
+    "trace.json": trace,
 }
 
 

@@ -59,9 +59,7 @@ impl<'a> Scan<'a> {
             .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
         let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
         pack.extend(rules);
-        let scanner = Scanner::new(pack)
-            .map_err(|error| Failure::new(Kind::Input, error))?
-            .honoring_foreign(policy.honor_foreign_ignores);
+        let scanner = Scanner::new(pack).honoring_foreign(policy.honor_foreign_ignores);
         let kept = Kept::load(&Wanted {
             flag: None,
             policy: policy.baseline.as_deref(),
