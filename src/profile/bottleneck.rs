@@ -189,11 +189,15 @@ fn identity(totals: &Totals, spans: &[Span]) -> Identity {
     // The kernel's account is exact where the spans missed the shortest-lived, and where nothing was
     // seen at all its sum stands for the one span that there is.
     let scale = ratio(totals.cpu_seconds, seen_cpu);
+    // The tree's own pressure knows of the shortest-lived, too, and counts nobody twice.
+    let knows_stall = spans.iter().any(|span| span.cpu_stall_seconds > 0.0);
     let (mut on_cpu, mut queue, mut stalls) = (0.0, 0.0, [0.0; 2]);
     for span in spans {
         let on = (span.cpu_seconds * scale).min(span.seconds);
-        // The tree's own pressure knows of the shortest-lived, too.
-        let queue_seconds = span.queue_seconds.max(span.cpu_stall_seconds);
+        let queue_seconds = match knows_stall {
+            true => span.cpu_stall_seconds,
+            false => span.queue_seconds,
+        };
         let wait = queue_seconds.min(span.seconds - on);
         let off = span.seconds - on - wait;
         stalls[0] += span.memory_stall_seconds.min(off);
@@ -216,7 +220,12 @@ fn identity(totals: &Totals, spans: &[Span]) -> Identity {
         .iter()
         .fold(Votes::default(), |sum, span| sum + span.votes);
     let (memory, io) = stalled(off, (votes, stalls.map(|stall| stall * stretch)), totals);
-    let other_seconds = (off - memory - io).max(0.0);
+    let mut other_seconds = (off - memory - io).max(0.0);
+    let mut cpu_wait = cpu_wait;
+    // Who was ready to run whenever anybody looked, and is known to have waited for it, did that.
+    if votes.all() == 0 && queue > 0.0 {
+        cpu_wait += std::mem::take(&mut other_seconds);
+    }
     Identity {
         on_cpu_seconds: on_cpu,
         cpu_wait_seconds: cpu_wait,
