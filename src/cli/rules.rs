@@ -53,7 +53,9 @@ impl RulesArgs {
             RulesAction::List(files) | RulesAction::Test(files) => files,
             RulesAction::Explain { files, .. } => files,
         };
-        let Selection { pack, .. } = select(&files.rules, context.policy)?;
+        let Selection { mut pack, .. } = select(&files.rules, context.policy)?;
+        pack.add_examples()
+            .map_err(|error| Failure::new(Kind::Input, error))?;
         match &self.action {
             RulesAction::List(_) => Ok(list(&pack, context.global.wants_json())),
             RulesAction::Explain { id, .. } => explain(&pack, id),

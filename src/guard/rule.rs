@@ -203,7 +203,9 @@ struct RawRule {
     #[serde(default)]
     companion: bool,
     operation: Option<String>,
+    #[serde(default)]
     examples: Vec<String>,
+    #[serde(default)]
     negatives: Vec<String>,
 }
 
@@ -225,14 +227,19 @@ impl Pack {
     /// # Errors
     /// Every problem of the file.
     pub fn add(&mut self, text: &str) -> Result<(), LoadError> {
-        let raw = toml::from_str(text).map_err(|error| {
+        let raw: RawFile = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.unwrap_or_default().matches('\n').count() + 1;
             LoadError {
                 problems: vec![format!("line {line}: {}", error.message().trim_end())],
             }
         })?;
-        self.add_file(raw)
+        let bare = raw.rule.iter();
+        let bare = bare.filter(|rule| rule.examples.is_empty() || rule.negatives.is_empty());
+        let told =
+            |rule: &RawRule| format!("rule `{}` has no `examples` or no `negatives`", rule.id);
+        let problems = bare.map(told).collect();
+        self.add_file(raw, problems)
     }
 
     /// Adds our own rules, which the build has read before.
@@ -240,11 +247,25 @@ impl Pack {
         let raw = serde_json::from_str(text).map_err(|error| LoadError {
             problems: vec![error.to_string()],
         })?;
-        self.add_file(raw)
+        self.add_file(raw, Vec::new())
     }
 
-    fn add_file(&mut self, raw: RawFile) -> Result<(), LoadError> {
-        let mut problems = Vec::new();
+    /// Gives rules the examples that the build has put aside.
+    pub(super) fn add_texts(&mut self, text: &str) -> Result<(), LoadError> {
+        type Texts = (String, Vec<String>, Vec<String>);
+        let all: Vec<Texts> = serde_json::from_str(text).map_err(|error| LoadError {
+            problems: vec![error.to_string()],
+        })?;
+        for (id, examples, negatives) in all {
+            if let Ok(at) = self.rules.binary_search_by(|rule| rule.id.cmp(&id)) {
+                let rule = &mut self.rules[at];
+                (rule.examples, rule.negatives) = (examples, negatives);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, raw: RawFile, mut problems: Vec<String>) -> Result<(), LoadError> {
         for family in raw.family {
             if let Some(twice) = self.families.insert(family.id.clone(), family) {
                 problems.push(format!("family `{}` is described twice", twice.id));
@@ -334,9 +355,6 @@ impl Rule {
             return Err(format!(
                 "has the keyword `{keyword}`, shorter than {KEYWORD_BYTES_MIN} bytes"
             ));
-        }
-        if raw.examples.is_empty() || raw.negatives.is_empty() {
-            return Err("has no `examples` or no `negatives`".into());
         }
         let reach_bytes = raw.reach.unwrap_or(REACH_BYTES);
         if reach_bytes > REACH_BYTES_MAX {

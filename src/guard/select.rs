@@ -64,7 +64,7 @@ pub enum SelectError {
 /// # Errors
 /// The first file that cannot be used, with all its problems; a name that nothing has.
 pub fn select(files: &[RuleFile], disabled: &[String]) -> Result<Selection, SelectError> {
-    let mut pack = pack::shipped().map_err(SelectError::Shipped)?;
+    let mut pack = pack::bare().map_err(SelectError::Shipped)?;
     let mut hasher = Hasher::default();
     for text in [pack::TEXT]
         .into_iter()

@@ -1,5 +1,5 @@
 //! Runs before the crate is compiled: the files of rules become one text that is read faster than
-//! TOML, since every run of guard reads it.
+//! TOML, since every run of guard reads it, and one of their examples, which few runs need.
 
 use std::error::Error;
 use std::io::Write;
@@ -31,7 +31,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    let mut examples = Vec::new();
+    let rules = all.get_mut("rule").and_then(toml::Value::as_array_mut);
+    for rule in rules
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_table_mut)
+    {
+        let (good, bad) = (rule.remove("examples"), rule.remove("negatives"));
+        examples.push((rule.get("id").cloned(), good, bad));
+    }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
     fs::write(out.join("rules.json"), serde_json::to_vec(&all)?)?;
+    fs::write(out.join("examples.json"), serde_json::to_vec(&examples)?)?;
     Ok(())
 }

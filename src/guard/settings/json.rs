@@ -159,6 +159,14 @@ impl Reader {
                     continue;
                 }
             }
+            // The second of two blanks never means anything.
+            if *first == b' ' {
+                let blanks = bytes.iter().take_while(|byte| **byte == b' ').count();
+                self.step(b' ');
+                self.columns += blanks as u64;
+                bytes = &bytes[blanks..];
+                continue;
+            }
             self.step(*first);
             if *first == b'\n' {
                 self.lines += 1;
