@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Signs, verifies, snapshots and restores the same trees with agp and with the peers that are installed, side by side.
+"""Signs, verifies, scans, snapshots and restores the same trees with agp and with the peers that are installed, side by side.
 
-    compare.py [--agp PATH] [--verbs sign,rollback] [--corpora small,mixed,large] [--scale 0.1] [--runs 5] [--peers b3sum,hashdeep]
+    compare.py [--agp PATH] [--verbs sign,guard,rollback] [--corpora small,mixed,large] [--scale 0.1] [--runs 5] [--peers b3sum,hashdeep]
 
 Makes the corpora (the same bytes everywhere, except `code`, which is text found on this machine), runs
 every tool in turn, round after round with the order rotated, and prints Markdown: medians of wall
@@ -13,6 +13,8 @@ Peers are used when they are found; nothing is installed. In Debian's names:
     apt install coreutils findutils b3sum hashdeep openssl
     python3 -m venv venv && venv/bin/pip install model-signing==1.1.1 pyopenssl
 model_signing is looked for on PATH, or given with --model-signing venv/bin/model_signing.
+Beside guard stand kingfisher (pip install kingfisher-bin; `--no-validate`, so that it asks nobody) and betterleaks, on `code` and
+`mixed`; every tool looks for all that it knows.
 Beside rollback stand restic and borg (apt install restic borgbackup), on `small` and `mixed`. Four acts: the first snapshot,
 one of an unchanged tree, one after 1 % of the files changed, and a restore to where nothing is. agp checks every digest while it
 restores, reads the restored tree again, and makes it durable before it replaces anything; the others do none of the last two.
@@ -320,6 +322,13 @@ def measure_corpus(corpus, options, agp, scratch):
     if os.path.exists(leftover):  # of a run that was killed
         os.remove(leftover)
     tools = ([agp_tool(agp, folder, scratch)] if agp else []) + peers(options, folder, scratch, facts["files"])
+    bounds = take_rounds(corpus, folder, (tools, options), scratch)
+    report_corpus(corpus, facts, tools, statistics.median(bounds))
+
+
+def take_rounds(corpus, folder, tools_and_options, scratch):
+    """Runs every tool in turn; gives what SHA-256 could do in each round."""
+    tools, options = tools_and_options
     subprocess.run(shell('find "$1" -type f -print0 | xargs -0 cat > /dev/null', folder), check=True)
     log, broken, bounds = os.path.join(scratch, "stderr"), set(), []
     for turn in range(options.runs):
@@ -334,7 +343,42 @@ def measure_corpus(corpus, options, agp, scratch):
                 say("  %s is left out: %s" % (tool.name, error))
                 broken.add(tool.name)
                 tool.samples = {"sign": [], "verify": []}
-    report_corpus(corpus, facts, tools, statistics.median(bounds))
+    return bounds
+
+
+# ---- Guard ----
+
+GUARD_CORPORA = ("code", "mixed")
+
+
+def scanners(folder, agp, scratch):
+    """Every scanner that is installed. Its only act stands where signing does; that it found something is no failure."""
+    out, state = os.path.join(scratch, "found"), os.path.join(scratch, "state")
+    known = [
+        ("agp", agp, ["guard", "--target", folder, "--state-dir", state, "--quiet", "--output", out]),
+        ("kingfisher", program_path("kingfisher"), ["scan", "--no-validate", "--no-update-check", "--format", "json", "--output", out, folder]),
+        ("betterleaks", program_path("betterleaks"), ["dir", "--no-banner", "--report-format", "json", "--report-path", out, folder]),
+    ]
+    forgiving = '"$@"; code=$?; case $code in 0 | 1 | 19 | 200 | 205) ;; *) exit "$code" ;; esac'
+    return [Tool(name, shell(forgiving, program, *arguments), env=agp_environment() if name == "agp" else None)
+            for name, program, arguments in known if program]
+
+
+def measure_guard(corpus, options, agp, scratch):
+    folder, facts = make_corpus(corpus, options.scale, options.workdir)
+    tools = scanners(folder, agp, scratch)
+    take_rounds(corpus, folder, (tools, options), scratch)
+    print("\n### Guard on %s: %s files, %.1f MB; medians of %d rounds\n" % (
+        corpus, format(facts["files"], ","), facts["bytes"] / 1e6, options.runs))
+    print("| tool | wall s | CPU s | MB a CPU second | peak MiB | wall, CPU ÷ agp's |\n|---|--:|--:|--:|--:|--:|")
+    first = tools[0] if tools and tools[0].name == "agp" else None
+    for tool in tools:
+        wall, cpu, peak = (tool.median("sign", field) for field in ("wall", "cpu", "peak"))
+        if wall is None:
+            print("| %s | failed | – | – | – | – |" % tool.name)
+            continue
+        against = ", ".join(ratio(tool.median("sign", field), first and first.median("sign", field)) for field in ("wall", "cpu"))
+        print("| %s | %.2f | %.2f | %.0f | %.0f | %s |" % (tool.name, wall, cpu, facts["bytes"] / 1e6 / cpu, peak / MIB, against), flush=True)
 
 
 # ---- Rollback ----
@@ -481,7 +525,7 @@ def main():
     here = os.path.dirname(os.path.abspath(__file__))
     parser = argparse.ArgumentParser(description="Compare agp with its peers on the same trees")
     parser.add_argument("--agp", default=os.path.join(here, "..", "target", "release", "agp"), help="the release build")
-    parser.add_argument("--verbs", default="sign,rollback", help="of sign (with verify) and rollback")
+    parser.add_argument("--verbs", default="sign,guard,rollback", help="of sign (with verify), guard and rollback")
     parser.add_argument("--corpora", default="small,mixed,large", help="of small, mixed, large, code, thousand, million")
     parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a quick look")
     parser.add_argument("--runs", type=int, default=5)
@@ -491,7 +535,7 @@ def main():
     parser.add_argument("--workdir", help="keeps the corpora for the next run (default: a temporary folder)")
     options = parser.parse_args()
     corpora, verbs = options.corpora.split(","), options.verbs.split(",")
-    if set(verbs) - {"sign", "rollback"}:
+    if set(verbs) - {"sign", "guard", "rollback"}:
         parser.error("no such verb")
     unknown = set(corpora) - {"small", "mixed", "large", "code", "thousand", "million"}
     if unknown:
@@ -516,6 +560,9 @@ def main():
             measure_corpus(corpus, options, agp, scratch)
         if agp and "sign" in verbs:
             report_startup(agp, scratch)
+        for corpus in corpora if "guard" in verbs else ():
+            if corpus in GUARD_CORPORA:
+                measure_guard(corpus, options, agp, scratch)
         for corpus in corpora if "rollback" in verbs else ():
             if corpus in ROLLBACK_CORPORA:
                 measure_rollback(corpus, options, agp)
