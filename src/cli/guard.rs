@@ -127,11 +127,9 @@ impl GuardArgs {
             disabled,
         } = select(&self.rules, context.policy)?;
         let policy = &context.policy.policy;
-        let operations = Operations::new(&policy.policy_guard)
-            .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
-        let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
         let counts = guard_report::Rules::of(&pack, disabled, sha256);
-        pack.extend(rules);
+        let operations = Operations::join(&policy.policy_guard, &mut pack)
+            .map_err(|error| Failure::new(Kind::Policy, error))?;
         let (refused, section) = self.operations(context, (&operations, &pack))?;
         let scanner =
             Scanner::new(pack).honoring_foreign(policy.policy_guard.honor_foreign_ignores);

@@ -272,6 +272,16 @@ impl Operations {
         Some(Found::by_check(check, place, message))
     }
 
+    /// What a policy says; the rules for what shows its operations join the pack.
+    ///
+    /// # Errors
+    /// A pattern or path that cannot be used.
+    pub fn join(policy: &PolicyGuard, pack: &mut Pack) -> Result<Self, OperationsError> {
+        let operations = Self::new(policy)?;
+        pack.extend(operations.rules(pack)?);
+        Ok(operations)
+    }
+
     /// Rules for what shows a catalogued operation in a script: its own patterns, and commands that
     /// touch its paths.
     ///

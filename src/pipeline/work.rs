@@ -4,12 +4,13 @@
 //! Each does its part from the beginning: hash walks too, manifest hashes too. A stage answers
 //! nothing about the tree; only that it was done, or why it could not be.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
-use crate::guard::{self, Enforcement, GuardError, Operations, OperationsError, Scanner, Terms};
+use crate::guard::{
+    self, Enforcement, GuardError, Operations, OperationsError, Scanner, SelectError, Terms,
+};
 use crate::integrity::sign::{self, SignError};
 use crate::integrity::{SequenceState, verify};
 use crate::inventory::{self, GlobError, Globs, Progress, TakeError};
@@ -83,7 +84,7 @@ pub enum WorkError {
     Scan(#[from] GuardError),
     /// Rules that do not load.
     #[error("cannot use the rules")]
-    Rules(#[source] io::Error),
+    Rules(#[from] SelectError),
     /// Lists of operations that cannot be used.
     #[error(transparent)]
     Operations(#[from] OperationsError),
@@ -137,12 +138,8 @@ fn for_each_tree(
 
 fn scan(request: &WorkRequest<'_>) -> Result<(), WorkError> {
     let guard_policy = &request.policy.policy_guard;
-    let rules =
-        |error: Box<dyn std::error::Error + Send + Sync>| WorkError::Rules(io::Error::other(error));
-    let mut pack = guard::shipped().map_err(|error| rules(error.into()))?;
-    let operations = Operations::new(guard_policy)?;
-    let more = operations.rules(&pack)?;
-    pack.extend(more);
+    let mut pack = guard::select(&[], &[])?.pack;
+    let operations = Operations::join(guard_policy, &mut pack)?;
     let scanner = Scanner::new(pack);
     guard::evaluate(&guard::Request {
         targets: request.targets,

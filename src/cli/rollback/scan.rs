@@ -55,10 +55,8 @@ impl<'a> Scan<'a> {
     fn new(context: &'a Context<'a>) -> Result<Self, Failure> {
         let Selection { mut pack, .. } = verb::select(&[], context.policy)?;
         let policy = &context.policy.policy.policy_guard;
-        let operations = Operations::new(policy)
-            .and_then(|operations| Ok((operations.rules(&pack)?, operations)));
-        let (rules, operations) = operations.map_err(|error| Failure::new(Kind::Policy, error))?;
-        pack.extend(rules);
+        let operations = Operations::join(policy, &mut pack)
+            .map_err(|error| Failure::new(Kind::Policy, error))?;
         let scanner = Scanner::new(pack).honoring_foreign(policy.honor_foreign_ignores);
         let kept = Kept::load(&Wanted {
             flag: None,
