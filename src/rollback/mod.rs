@@ -5,6 +5,7 @@
 //! the other verbs.
 
 mod commit;
+mod drill;
 mod error;
 mod execute;
 mod facts;
@@ -25,6 +26,7 @@ mod stage;
 mod store;
 
 pub use commit::{Atomicity, Recovered};
+pub use drill::Drilled;
 pub use error::RollbackError;
 pub use execute::{Executed, Outcome, Request as ExecuteRequest, Stopped, execute};
 pub use limit::within;
@@ -32,7 +34,7 @@ pub use markdown::markdown;
 pub use plan::{Aspect, Changes, Difference};
 pub use playbook::{Playbook, PolicyFacts, Step, Trust, schema as playbook_schema};
 pub use query::{Checked, Compared, Listed, Pruned};
-pub use restore::{Drilled, Preview, Request as RestoreRequest, Restored, RestoredTarget};
+pub use restore::{Preview, Request as RestoreRequest, Restored, RestoredTarget};
 pub use run::{Hands, Request as RunRequest, RunOutcome, Runner, Scan, State as RunState, run};
 pub use save::{Request as SaveRequest, Saved, shown};
 pub use snapshot::{Reason, Seal, Snapshot, Target, schema as snapshot_schema};
@@ -88,7 +90,7 @@ pub fn rehearse(
     now: Timestamp,
 ) -> Result<Drilled, RollbackError> {
     let store = Store::open(place, Access::Write)?;
-    let drilled = restore::drill(&store, &playbook.id)?;
+    let drilled = drill::drill(&store, &playbook.id)?;
     playbook.rehearsed(&drilled, now);
     playbook.sign(place.secret().as_deref(), now);
     playbook.keep(&store)?;
@@ -259,7 +261,7 @@ pub fn mark(
 /// # Errors
 /// As [`restore`].
 pub fn drill(place: Place<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
-    restore::drill(&Store::open(place, Access::Write)?, wanted)
+    drill::drill(&Store::open(place, Access::Write)?, wanted)
 }
 
 /// Gives a snapshot's trees for a while, written to a place that only their owner can enter, in the
@@ -272,7 +274,7 @@ pub fn lend<T>(
     snapshot: &str,
     act: impl FnOnce(&[std::path::PathBuf]) -> T,
 ) -> Result<T, RollbackError> {
-    restore::lend(&Store::open(place, Access::Write)?, snapshot, act)
+    drill::lend(&Store::open(place, Access::Write)?, snapshot, act)
 }
 
 /// What there is to say of a snapshot's seal.

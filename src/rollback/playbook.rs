@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::drill::Drilled;
 use super::error::RollbackError;
-use super::restore::Drilled;
 use super::snapshot::Snapshot;
 use super::store::{Place, Store};
 use crate::base::canon;

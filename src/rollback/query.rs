@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
+use super::drill;
 use super::error::RollbackError;
 use super::objects::{Objects, ReadError, Wanted};
 use super::plan::{self, Difference};
-use super::restore::{self, present};
+use super::restore::present;
 use super::snapshot::{Seal, Snapshot};
 use super::store::{Marks, Store};
 use super::{playbook, retain, run, save};
@@ -258,7 +259,7 @@ pub(super) fn prune(
     if dry_run {
         return Ok(pruned);
     }
-    restore::clear(store)?;
+    drill::clear(store)?;
     for id in &pruned.removed {
         store.remove(id)?;
     }

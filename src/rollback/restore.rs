@@ -442,7 +442,10 @@ fn stage_all(
             progress: store.place.progress,
         })?;
         if request.verify {
-            verify(store, job)?;
+            let findings = unlike(store, (&job.desired, &job.site.staged))?;
+            if !findings.is_empty() {
+                return Err(RollbackError::Unverified(findings));
+            }
         }
         let meta = staged.metadata().map_err(FileError::at("open", staged))?;
         let way = match job.site.whole {
@@ -470,11 +473,7 @@ fn stage_all(
         ));
     }
     for job in jobs {
-        let staged = &job.site.staged;
-        let directory = fs::File::open(staged).map_err(FileError::at("open", staged))?;
-        rustix::fs::syncfs(&directory)
-            .map_err(Into::into)
-            .map_err(FileError::at("make durable", staged))?;
+        stage::sync(&job.site.staged)?;
     }
     if store.place.progress.is_interrupted() {
         return Err(RollbackError::Interrupted);
@@ -485,15 +484,16 @@ fn stage_all(
     Ok(all)
 }
 
-/// Reads a staged tree again and compares it with what it is to be.
-fn verify(store: &Store<'_>, job: &Job<'_>) -> Result<(), RollbackError> {
+/// Reads a staged tree again: what it and what it is to be do not have in common.
+pub(super) fn unlike(
+    store: &Store<'_>,
+    (desired, staged): (&Target, &Path),
+) -> Result<Vec<Finding>, RollbackError> {
     let staged = Target {
-        path: job.site.staged.clone(),
-        ..job.desired.clone().into_owned()
+        path: staged.to_owned(),
+        ..desired.clone()
     };
     let found = present(store, &staged)?;
-    let name = &job.desired.name;
-    let differences = plan::differences(&job.desired, &found, &[]);
     let finding = |difference: &plan::Difference| {
         let words: Vec<&str> = difference
             .aspects
@@ -504,14 +504,10 @@ fn verify(store: &Store<'_>, job: &Job<'_>) -> Result<(), RollbackError> {
             &codes::RESTORE_UNVERIFIED,
             format!("as staged: {}", words.join(", ")),
         )
-        .at(save::below(name, difference.path.as_ref()))
+        .at(save::below(&desired.name, difference.path.as_ref()))
     };
-    match differences.is_empty() {
-        true => Ok(()),
-        false => Err(RollbackError::Unverified(
-            differences.iter().map(finding).collect(),
-        )),
-    }
+    let differences = plan::differences(desired, &found, &[]);
+    Ok(differences.iter().map(finding).collect())
 }
 
 fn report(targets: Vec<Staged>, intent: &Intent) -> Vec<RestoredTarget> {
@@ -571,117 +567,4 @@ pub(super) fn last_record(store: &Store<'_>) -> Result<Record, RollbackError> {
         path: path.to_string_lossy().into_owned(),
         reason: error.to_string(),
     })
-}
-
-/// What a rehearsal found.
-#[derive(Debug, Clone)]
-pub struct Drilled {
-    /// The snapshot's name.
-    pub snapshot: String,
-    /// From the first object read to the last byte durable.
-    pub duration: std::time::Duration,
-    /// What the restored trees and the snapshot do not have in common; one finding each.
-    pub findings: Vec<Finding>,
-    /// Files written.
-    pub files: u64,
-    /// Bytes written.
-    pub bytes: u64,
-}
-
-/// Writes a snapshot's trees to a scratch place for as long as `act` looks at them.
-pub(super) fn lend<T>(
-    store: &Store<'_>,
-    id: &str,
-    act: impl FnOnce(&[PathBuf]) -> T,
-) -> Result<T, RollbackError> {
-    let (snapshot, _) = store.load(id)?;
-    let scratch = scratch(store)?;
-    let build = |(index, target): (usize, &Target)| {
-        let staged = scratch.join(index.to_string());
-        files::create_private_directory(&staged)?;
-        stage::build(&stage::Request {
-            desired: target,
-            live: None,
-            staged: &staged,
-            objects: &store.objects,
-            progress: store.place.progress,
-        })?;
-        Ok(staged)
-    };
-    let targets = snapshot.targets.iter().enumerate();
-    let built: Result<Vec<PathBuf>, RollbackError> = targets.map(build).collect();
-    let done = built.map(|trees| act(&trees));
-    commit::remove_tree(&scratch)?;
-    done
-}
-
-/// The place for what is written only to be looked at; nobody else uses it while the store is locked.
-fn scratch(store: &Store<'_>) -> Result<PathBuf, RollbackError> {
-    let scratch = store.path.join("staging").join("scratch");
-    // Somebody was killed while they looked.
-    commit::remove_tree(&scratch)?;
-    Ok(scratch)
-}
-
-/// Removes what a killed rehearsal left.
-pub(super) fn clear(store: &Store<'_>) -> Result<(), RollbackError> {
-    scratch(store).map(|_| ())
-}
-
-/// Restores a snapshot to a scratch place, compares every attribute, and removes it.
-pub(super) fn drill(store: &Store<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
-    let id = store.resolve(wanted)?;
-    let (snapshot, seal) = store.load(&id)?;
-    let scratch = scratch(store)?;
-    let mut drilled = Drilled {
-        findings: super::seal_findings((&id, seal), store.place.keyring),
-        snapshot: id,
-        duration: std::time::Duration::ZERO,
-        files: 0,
-        bytes: 0,
-    };
-    let done = drill_all(store, (&snapshot, &scratch), &mut drilled);
-    commit::remove_tree(&scratch)?;
-    done.map(|()| drilled)
-}
-
-fn drill_all(
-    store: &Store<'_>,
-    (snapshot, scratch): (&Snapshot, &Path),
-    drilled: &mut Drilled,
-) -> Result<(), RollbackError> {
-    for (index, target) in snapshot.targets.iter().enumerate() {
-        let staged = scratch.join(index.to_string());
-        files::create_private_directory(&staged)?;
-        let began = std::time::Instant::now();
-        stage::build(&stage::Request {
-            desired: target,
-            live: None,
-            staged: &staged,
-            objects: &store.objects,
-            progress: store.place.progress,
-        })?;
-        let directory = fs::File::open(&staged).map_err(FileError::at("open", &staged))?;
-        rustix::fs::syncfs(&directory)
-            .map_err(Into::into)
-            .map_err(FileError::at("make durable", &staged))?;
-        drilled.duration += began.elapsed();
-        let job = Job {
-            desired: std::borrow::Cow::Borrowed(target),
-            live: None,
-            keep: Vec::new(),
-            site: Site {
-                staged,
-                whole: true,
-            },
-        };
-        match verify(store, &job) {
-            Err(RollbackError::Unverified(findings)) => drilled.findings.extend(findings),
-            other => other?,
-        }
-        let totals = target.inventory.totals();
-        drilled.files += totals.files;
-        drilled.bytes += totals.size_bytes;
-    }
-    Ok(())
 }

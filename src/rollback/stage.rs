@@ -17,6 +17,7 @@ use super::objects::{Objects, ReadError, Wanted};
 use super::snapshot::Target;
 use crate::base::beneath::Root;
 use crate::base::digest::Hasher;
+use crate::base::files::FileError;
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Details, Entry, Progress};
 
@@ -421,4 +422,12 @@ pub(super) fn times(details: &Details) -> Timestamps {
             tv_nsec: details.modified.1 as _,
         },
     }
+}
+
+/// Makes what was staged durable, all of it.
+pub(super) fn sync(staged: &Path) -> Result<(), FileError> {
+    let directory = File::open(staged).map_err(FileError::at("open", staged))?;
+    rustix::fs::syncfs(&directory)
+        .map_err(Into::into)
+        .map_err(FileError::at("make durable", staged))
 }
