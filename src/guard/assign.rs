@@ -46,9 +46,7 @@ pub(super) fn may_set(text: &[u8], keyword: &Range<usize>) -> bool {
         _ => name,
     };
     let at = run(text, (at, CLOSERS_MAX), |byte| b"\\\"'`]".contains(byte));
-    let blanks = run(text, (at, NAME_BLANKS_MAX), |byte| {
-        matches!(byte, b' ' | b'\t')
-    });
+    let blanks = run(text, (at, NAME_BLANKS_MAX), is_blank);
     match text.get(blanks) {
         Some(b':' | b'?' | b'+' | b'|' | b'.' | b'&' | b'!' | b'=' | b'<' | b'-' | b'>') => true,
         Some(b'"' | b'\'' | b'`' | b'\\' | b'[' | b']' | b'*') => true,
@@ -122,7 +120,6 @@ pub(super) fn value_starts(text: &[u8], from: usize) -> impl Iterator<Item = usi
 
 /// Where an operator, or a mere blank, ends with the white space behind it.
 fn operator_end(text: &[u8], at: usize) -> Option<usize> {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let blanks = run(text, (at, BLANKS_MAX), is_blank);
     match sign_end(text, blanks) {
         Some(end) => Some(space_end(text, end)),
@@ -133,7 +130,6 @@ fn operator_end(text: &[u8], at: usize) -> Option<usize> {
 /// Where the white space behind an operator ends: on the same line, or indented on the next one. A
 /// line that begins at its margin sets something else.
 fn space_end(text: &[u8], at: usize) -> usize {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let space = run(text, (at, SPACE_MAX), u8::is_ascii_whitespace);
     match text.get(space.wrapping_sub(1)) {
         Some(b'\n' | b'\r') if !closes_element(text, at) => run(text, (at, SPACE_MAX), is_blank),
@@ -209,6 +205,10 @@ fn openings(text: &[u8], at: usize) -> impl Iterator<Item = usize> + use<> {
 
 fn is_quote(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b'"' | b'\'' | b'`' | b'\\'))
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 fn is_word(byte: &u8) -> bool {

@@ -10,6 +10,7 @@ mod placeholder;
 mod published;
 mod random;
 mod setting;
+mod value;
 mod words;
 
 pub use checksum::{Checksum, crc62};
