@@ -2,6 +2,8 @@
 //!
 //! Linux's own files where they are; elsewhere what is not known is said to be not known.
 
+#[cfg(test)]
+mod frozen;
 mod group;
 mod limits;
 mod sample;

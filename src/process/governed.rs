@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -349,12 +350,7 @@ pub fn descendants_of(top: u32) -> Vec<u32> {
 
 /// Whether a process runs, as one that has ended and only waits to be reaped does not.
 pub fn is_alive(process: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim_start().chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    field(process, 0).is_some_and(|state: char| !matches!(state, 'Z' | 'X'))
 }
 
 /// When a process started, in clock ticks since the machine did (field 22).
@@ -362,8 +358,8 @@ fn start_of(process: u32) -> Option<u64> {
     field(process, 19)
 }
 
-/// A number of `stat`, counted from the state, which follows the name in parentheses.
-fn field(process: u32, index: usize) -> Option<u64> {
+/// A field of `stat`, counted from the state, which follows the name in parentheses.
+fn field<T: FromStr>(process: u32, index: usize) -> Option<T> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields = stat.rsplit(')').next()?;
     fields.split_whitespace().nth(index)?.parse().ok()

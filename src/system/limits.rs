@@ -118,22 +118,13 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
+    use crate::system::frozen::machine;
 
     #[track_caller]
     fn check(files: &[(&str, &str)], expected: Limits) {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let tables = Tables {
-            proc: folder.path().join("proc"),
-            cgroup: folder.path().join("cgroup"),
-        };
+        let (_folder, tables) = machine(files);
         assert_eq!(limits(&tables), expected, "{files:?}");
     }
 

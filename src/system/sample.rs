@@ -289,18 +289,10 @@ pub(super) fn pressure_of(text: &str) -> Option<Pressure> {
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
+    use crate::system::frozen::machine;
 
     fn frozen(files: &[(&str, &str)]) -> (tempfile::TempDir, Sample) {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let tables = Tables {
-            proc: folder.path().join("proc"),
-            cgroup: folder.path().join("cgroup"),
-        };
+        let (folder, tables) = machine(files);
         let sample = sample_from(&tables);
         (folder, sample)
     }
