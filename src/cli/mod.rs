@@ -2,6 +2,7 @@
 //!
 //! A command line becomes one verb's report and one exit code here; [`spine`] is the way between.
 
+mod answer;
 pub mod args;
 pub mod audit;
 pub mod budget;

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use zeroize::Zeroizing;
 
+use super::answer::no_report;
 use super::args::{Global, KeyArgs};
 use super::failure::{Failure, Kind};
-use super::spine::{Done, key_failure, no_report, policy_failure};
+use super::spine::{Done, key_failure, policy_failure};
 use super::{env, keys, reference};
 use crate::base::files;
 use crate::pipeline::{self, Work, WorkRequest};
