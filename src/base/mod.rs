@@ -4,6 +4,7 @@ pub mod beneath;
 pub mod canon;
 pub mod clock;
 pub mod digest;
+pub mod event;
 pub mod files;
 pub mod naming;
 pub mod relpath;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, past, sign, verify};
+use crate::base::event::Event;
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, budget, integrity, policy, rollback};
 
@@ -188,8 +189,8 @@ pub fn findings() -> String {
     let mut page = String::from(
         "# Finding codes\n\nPrinted by `agp tool reference findings`; a test keeps this page in step. Codes are\n\
          API: one may be added, none changes its meaning. The answer is what one such finding makes of\n\
-         the command's answer; a warning leaves it as it is.\n\n\
-         | code | severity | answer | meaning | what to do |\n|---|---|---|---|---|\n",
+         the command's answer; a warning leaves it as it is. The event is what [alerts](alerts.md) make of it.\n\n\
+         | code | severity | answer | event | meaning | what to do |\n|---|---|---|---|---|---|\n",
     );
     for code in codes::ALL {
         let answer = match code.verdict {
@@ -197,8 +198,9 @@ pub fn findings() -> String {
             verdict => format!("{} ({})", verdict.word(), exit::code(Ok(verdict))),
         };
         let (id, severity) = (code.id, code.severity.word());
+        let event = code.event().map_or("", Event::word);
         page.push_str(&format!(
-            "| `{id}` | {severity} | {answer} | {} | {} |\n",
+            "| `{id}` | {severity} | {answer} | {event} | {} | {} |\n",
             code.meaning, code.remedy
         ));
     }

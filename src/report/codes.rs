@@ -3,6 +3,7 @@
 //! Codes are API from the first release: one may be added, none changes its meaning.
 
 use super::Verdict;
+use crate::base::event::Event;
 use crate::base::severity::Severity::{self, *};
 
 /// A kind of finding.
@@ -18,6 +19,33 @@ pub struct Code {
     pub meaning: &'static str,
     /// What to do, one sentence without a final stop; empty where the message says it.
     pub remedy: &'static str,
+}
+
+impl Code {
+    /// What people may want to hear of where such a finding is made; `None` for what is only in the
+    /// report. The one place that says so.
+    pub fn event(&self) -> Option<Event> {
+        let (family, kind) = self.id.split_once('.')?;
+        match (family, kind) {
+            ("performance", _) => Some(Event::PerformanceRegression),
+            ("profile", "time_exceeded" | "memory_exceeded" | "cpu_exceeded" | "io_exceeded")
+            | ("profile", "limit_near")
+            | ("run", "timed_out")
+            | ("budget", "short") => Some(Event::ResourceExhaustion),
+            ("guard", _) | ("run", "security_violation") => Some(Event::PolicyViolation),
+            // Signing and scanning meet these too, and nothing signed is wrong.
+            ("file", "unreadable" | "unstable" | "unsupported") => None,
+            ("manifest" | "signature" | "time" | "replay" | "file", _)
+            | ("audit", "tampered" | "truncated" | "not_keyed")
+            | ("snapshot", "damaged" | "forged")
+            | ("playbook", "forged")
+            | ("cache", "mismatch")
+            | ("run", "data_corruption") => Some(Event::IntegrityFailure),
+            ("restore", _) | ("run", "rolled_back" | "rollback_failed") => Some(Event::Rollback),
+            ("playbook", "step_failed") => Some(Event::Rollback),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! codes {
@@ -280,6 +308,20 @@ codes! {
         "compare the newest run with one from before: `agp profile compare`";
     HISTORY_SKIPPED = "history.skipped", Low, Verdict::Pass,
         "A line of the history cannot be believed and was passed over", "";
+    ALERT_UNDELIVERED = "alert.undelivered", Medium, Verdict::Pass,
+        "An alert was not delivered; it is kept and sent by the next run",
+        "`agp tool notify-test` says what every channel answers";
+    ALERT_REQUIRED = "alert.required", High, Verdict::Error,
+        "An alert was not delivered, and `alerts.require_notify` or `--require-notify` asks for that",
+        "mend the channel, then run it again";
+    ALERT_UNCONFIGURED = "alert.unconfigured", Medium, Verdict::Pass,
+        "A channel for alerts cannot be used: a variable that it names is not set, or does not hold what it should",
+        "set it where this command runs, or take the channel out of `alerts.routes`";
+    ALERT_LOST = "alert.lost", High, Verdict::Pass,
+        "An alert was given up: nobody took it for too long, or it could not be kept", "";
+    ALERT_SPOOL = "alert.spool", Medium, Verdict::Pass,
+        "The spool of alerts cannot be used, or an entry of it cannot be believed and was set aside",
+        "check the permissions of `spool` in the state directory, and who can write there";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,
@@ -295,6 +337,26 @@ codes! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_event_has_codes_and_what_goes_wrong_with_alerts_makes_none() {
+        for event in Event::ALL {
+            assert!(ALL.iter().any(|code| code.event() == Some(event)), "{event:?}");
+        }
+        for (code, event) in [
+            (&PERFORMANCE_REGRESSION, Some(Event::PerformanceRegression)),
+            (&PROFILE_LIMIT_NEAR, Some(Event::ResourceExhaustion)),
+            (&GUARD_SECRET, Some(Event::PolicyViolation)),
+            (&FILE_MODIFIED, Some(Event::IntegrityFailure)),
+            (&RUN_ROLLED_BACK, Some(Event::Rollback)),
+            (&FILE_UNREADABLE, None),
+            (&COMMAND_USAGE, None),
+        ] {
+            assert_eq!(code.event(), event, "{}", code.id);
+        }
+        let mut alerts = ALL.iter().filter(|code| code.id.starts_with("alert."));
+        assert!(alerts.all(|code| code.event().is_none()));
+    }
 
     #[test]
     fn every_code_is_unique_described_and_well_formed() {
