@@ -179,6 +179,9 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub state_dir: Option<PathBuf>,
+    /// Fail (exit code 2, unless the answer is 19) where an alert of this run is not delivered
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub require_notify: bool,
 }
 
 /// A report in one more format.

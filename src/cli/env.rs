@@ -1,7 +1,7 @@
 //! Every environment variable that `agp` reads, named and explained once, and the command line.
 //!
 //! The only module that looks at what surrounds the process, except for what the terminal libraries read of
-//! `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `COLUMNS` and `TERM`.
+//! `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `COLUMNS` and `TERM`, and the HTTP library of proxies.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -53,8 +53,24 @@ const STEP_SUMMARY: Variable = Variable {
     meaning: "A file to which every report is appended in Markdown, as GitHub Actions sets it for a step",
 };
 
+/// Whom to trust.
+const SSL_CERT_FILE: Variable = Variable {
+    name: "SSL_CERT_FILE",
+    meaning: "A file of certificates in PEM; alerts trust these authorities in place of the built-in ones",
+};
+/// The way out.
+const HTTPS_PROXY: Variable = Variable {
+    name: "HTTPS_PROXY",
+    meaning: "The proxy through which alerts go by HTTP (also `ALL_PROXY`, `HTTP_PROXY`, and each in lower case), except to this machine and to what `NO_PROXY` names",
+};
+/// Which repository is at work.
+const GITHUB_REPOSITORY: Variable = Variable {
+    name: "GITHUB_REPOSITORY",
+    meaning: "The repository in alerts (`CI_PROJECT_PATH` where it is not set, then the working directory's name)",
+};
+
 /// Every variable, for the documentation.
-pub const ALL: [&Variable; 7] = [
+pub const ALL: [&Variable; 10] = [
     &SIGN_SECRET,
     &CONFIG,
     &STATE_DIR,
@@ -62,6 +78,9 @@ pub const ALL: [&Variable; 7] = [
     &USER,
     &CI,
     &STEP_SUMMARY,
+    &SSL_CERT_FILE,
+    &HTTPS_PROXY,
+    &GITHUB_REPOSITORY,
 ];
 
 /// The command line, the program's name first.
@@ -103,6 +122,20 @@ pub fn state_dir() -> Option<PathBuf> {
 /// The summary of a step that the environment names.
 pub fn step_summary() -> Option<PathBuf> {
     path(&STEP_SUMMARY)
+}
+
+/// The certificates that the environment names.
+pub fn certificates() -> Option<PathBuf> {
+    path(&SSL_CERT_FILE)
+}
+
+/// The repository at work: as the continuous integration calls it, or the working directory's name.
+pub fn repository() -> Option<String> {
+    let named = text(GITHUB_REPOSITORY.name).or_else(|| text("CI_PROJECT_PATH"));
+    named.or_else(|| {
+        let directory = std::env::current_dir().ok()?;
+        Some(directory.file_name()?.to_string_lossy().into_owned())
+    })
 }
 
 /// The working directory, where paths of findings start; `/` where it cannot be told.

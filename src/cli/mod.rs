@@ -16,6 +16,7 @@ pub mod guard_report;
 mod kept;
 mod keys;
 pub mod measure;
+mod notify;
 pub mod past;
 pub mod profile;
 mod record;

@@ -10,7 +10,7 @@ use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, past, sign, verify};
 use crate::base::event::Event;
 use crate::report::{Envelope, Verdict, codes};
-use crate::{audit, budget, integrity, policy, rollback};
+use crate::{alert, audit, budget, integrity, policy, rollback};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,8 @@ pub enum Schema {
     Snapshot,
     /// A playbook of `agp rollback`
     Playbook,
+    /// A message of alerts
+    Alert,
     /// The report of `agp sign`
     ReportSign,
     /// The report of `agp verify`
@@ -51,6 +53,7 @@ impl Schema {
             Self::Manifest => integrity::schema(),
             Self::Snapshot => rollback::snapshot_schema(),
             Self::Playbook => rollback::playbook_schema(),
+            Self::Alert => alert::schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),

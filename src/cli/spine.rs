@@ -11,6 +11,7 @@ use super::answer::Run;
 use super::args::{Cli, Command, Global, KeyArgs};
 use super::deliver;
 use super::failure::{Failure, Kind};
+use super::notify::Notifier;
 use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar};
 use super::{env, keys};
@@ -239,6 +240,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         .clone()
         .or_else(env::state_dir)
         .unwrap_or_else(|| STATE_DIR.into());
+    run.notifier = Notifier::new(cli, (policy, conduct, &state_dir), &progress);
     let keyring = keys::keyring(key_arguments(&cli.command), &policy.policy);
     let recorder = match recorder(cli, (policy, conduct), &state_dir) {
         Ok(recorder) => recorder,

@@ -12,7 +12,7 @@ use super::answer::no_report;
 use super::args::{Global, KeyArgs};
 use super::failure::{Failure, Kind};
 use super::spine::{Done, key_failure, policy_failure};
-use super::{env, keys, reference};
+use super::{env, keys, notify, reference};
 use crate::base::files;
 use crate::pipeline::{self, Work, WorkRequest};
 use crate::policy::{self, LoadRequest, Loaded};
@@ -42,6 +42,8 @@ pub enum Tool {
         #[command(subcommand)]
         action: PolicyAction,
     },
+    /// Send a message that says it is a test to every channel of the policy's alerts
+    NotifyTest,
     /// Print a JSON Schema
     Schema {
         /// Of what
@@ -151,6 +153,7 @@ impl ToolArgs {
                 action: KeysAction::Show(flags),
             } => show_keys(global, flags),
             Tool::Policy { action } => run_policy(global, action),
+            Tool::NotifyTest => notify::test(&load(global)?),
             Tool::Schema { of } => Ok(json(&of.schema())),
             Tool::Completions { shell } => {
                 let shell = *shell;

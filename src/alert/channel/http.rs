@@ -26,6 +26,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Where to post; has no form that shows it.
 pub(super) struct Address {
     uri: Zeroizing<String>,
+    is_secured: bool,
     is_loopback: bool,
 }
 
@@ -49,6 +50,7 @@ impl Address {
         }
         Ok(Self {
             uri: Zeroizing::new(text.to_owned()),
+            is_secured: uri.scheme_str() == Some("https"),
             is_loopback,
         })
     }
@@ -143,8 +145,9 @@ fn backoff(retries: u32) -> Duration {
 }
 
 fn agent(address: &Address, surroundings: &Surroundings) -> Result<Agent, String> {
-    let authorities = tls::authorities(surroundings.certificates.as_deref())?;
-    let roots = match authorities {
+    let certificates = surroundings.certificates.as_deref();
+    let certificates = certificates.filter(|_| address.is_secured);
+    let roots = match tls::authorities(certificates)? {
         Some(certificates) => RootCerts::new_with_certs(&certificates),
         None => RootCerts::WebPki,
     };
