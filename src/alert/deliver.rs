@@ -51,8 +51,18 @@ impl Job {
         let (channel, why) = (self.channel.clone(), why.to_owned());
         let (count, is_own) = (1, self.own.is_some());
         match self.unkept {
-            Some(_) => News::Lost { channel, count, is_own, why },
-            None => News::Kept { channel, count, is_own, why },
+            Some(_) => News::Lost {
+                channel,
+                count,
+                is_own,
+                why,
+            },
+            None => News::Kept {
+                channel,
+                count,
+                is_own,
+                why,
+            },
         }
     }
 }
@@ -66,7 +76,9 @@ pub(super) fn all(jobs: Vec<Job>, (spool, request): (Option<Spool>, &Request<'_>
     let mut running = 0;
     for job in jobs.into_iter().filter(|job| has_work(job, spool.as_ref())) {
         let at = answers.len();
-        answers.push(vec![job.unfinished("it took too long, or the run was interrupted")]);
+        answers.push(vec![
+            job.unfinished("it took too long, or the run was interrupted"),
+        ]);
         let (sender, spool, now) = (sender.clone(), spool.clone(), request.now);
         let work = move || {
             // Nobody listens any more where time is up.
@@ -90,7 +102,11 @@ pub(super) fn all(jobs: Vec<Job>, (spool, request): (Option<Spool>, &Request<'_>
 }
 
 fn has_work(job: &Job, spool: Option<&Spool>) -> bool {
-    let waits = |spool: &Spool| spool.waiting(&job.channel).is_ok_and(|paths| !paths.is_empty());
+    let waits = |spool: &Spool| {
+        spool
+            .waiting(&job.channel)
+            .is_ok_and(|paths| !paths.is_empty())
+    };
     job.own.is_some() || spool.is_some_and(waits)
 }
 
@@ -126,7 +142,11 @@ impl Sending {
         {
             sending.news.push(News::Spool(in_words(&error)));
             let is_own = sending.job.own.is_some();
-            sending.kept = (sending.kept.0 + 1, is_own, "the spool cannot be used".into());
+            sending.kept = (
+                sending.kept.0 + 1,
+                is_own,
+                "the spool cannot be used".into(),
+            );
         }
         if let Some(mut entry) = sending.job.unkept.take()
             && let Err(trouble) = sending.attempt(&mut entry)
@@ -146,13 +166,17 @@ impl Sending {
             locked => locked?,
         };
         for path in spool.waiting(&self.job.channel)? {
-            match spool.read(&path, &self.job.channel) {
-                Ok(entry) => self.one(spool, (&path, entry))?,
-                Err(error @ SpoolError::Damaged { .. }) => {
+            let result = match spool.read(&path, &self.job.channel) {
+                Ok(entry) => self.one(spool, (&path, entry)),
+                Err(error) if error.is_absence() => Ok(()),
+                Err(error) => {
                     self.news.push(News::Spool(in_words(&error)));
-                    spool.set_aside(&path)?;
+                    spool.set_aside(&path)
                 }
-                Err(error) => return Err(error),
+            };
+            // One entry in the way is no reason to keep the others.
+            if let Err(error) = result {
+                self.news.push(News::Spool(in_words(&error)));
             }
         }
         Ok(())
@@ -218,12 +242,22 @@ impl Sending {
         let (count, is_own, why) = self.kept;
         if count > 0 {
             let channel = channel.clone();
-            news.push(News::Kept { channel, count, is_own, why });
+            news.push(News::Kept {
+                channel,
+                count,
+                is_own,
+                why,
+            });
         }
         let (count, is_own, why) = self.lost;
         if count > 0 {
             let channel = channel.clone();
-            news.push(News::Lost { channel, count, is_own, why });
+            news.push(News::Lost {
+                channel,
+                count,
+                is_own,
+                why,
+            });
         }
         news
     }

@@ -222,7 +222,9 @@ impl<'a> Happening<'a> {
             severity: self.severity(),
             fingerprint: facts.fingerprint(self.event),
             findings_total: self.findings.len() as u64,
-            counts: counts.map(|(word, count)| (word.to_owned(), count)).collect(),
+            counts: counts
+                .map(|(word, count)| (word.to_owned(), count))
+                .collect(),
             findings,
         }
     }
@@ -317,7 +319,11 @@ impl Message {
             true => String::new(),
             false => format!(" in {}", self.target),
         };
-        let test = if self.test { "TEST, nothing happened: " } else { "" };
+        let test = if self.test {
+            "TEST, nothing happened: "
+        } else {
+            ""
+        };
         format!(
             "{test}{}: {}{target} (agp {})",
             self.severity.word(),
@@ -333,12 +339,17 @@ impl Message {
             ("target", self.target.clone()),
             ("repository", self.repository.clone()),
             ("host", self.host.clone()),
-            ("verdict", format!("{} (exit code {})", self.verdict, self.exit_code)),
+            (
+                "verdict",
+                format!("{} (exit code {})", self.verdict, self.exit_code),
+            ),
             ("time", self.occurred_at.to_string()),
             ("run", self.run_id.clone()),
             ("message", self.id.clone()),
         ];
-        all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+        all.into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
     }
 }
 

@@ -12,6 +12,8 @@ mod deliver;
 mod message;
 mod route;
 mod spool;
+#[cfg(test)]
+mod tests;
 mod told;
 
 pub use channel::{Lookup, Surroundings};
@@ -260,9 +262,7 @@ fn enqueue(
 fn told(spool: &Spool, news: &mut Vec<News>) -> Told {
     spool.told().unwrap_or_else(|error| {
         news.push(News::Spool(in_words(&error)));
-        if matches!(error, SpoolError::Damaged { .. })
-            && let Err(error) = spool.set_told_aside()
-        {
+        if let Err(error) = spool.set_told_aside() {
             news.push(News::Spool(in_words(&error)));
         }
         Told::default()

@@ -61,6 +61,13 @@ pub(super) enum SpoolError {
     },
 }
 
+impl SpoolError {
+    /// Whether a file is not there: another run has sent it.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::File(error) if error.source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// A message on its way to a channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -186,7 +193,11 @@ impl Spool {
     pub(super) fn add(&self, entry: &Entry) -> Result<usize, SpoolError> {
         let all = self.names()?;
         let last = all.iter().filter_map(|name| number(name)).max();
-        let name = format!("{:012}-{}{ENTRY_END}", last.unwrap_or(0) + 1, key(&entry.channel));
+        let name = format!(
+            "{:012}-{}{ENTRY_END}",
+            last.unwrap_or(0) + 1,
+            key(&entry.channel)
+        );
         self.write(&self.0.join(name), entry)?;
         let waiting = self.waiting(&entry.channel)?;
         let surplus = waiting.len().saturating_sub(WAITING_MAX);
@@ -260,7 +271,10 @@ impl Spool {
     /// What the system says.
     pub(super) fn set_aside(&self, path: &Path) -> Result<(), SpoolError> {
         let all = self.names()?;
-        let kept = all.iter().filter(|name| name.ends_with(DAMAGED_END)).count();
+        let kept = all
+            .iter()
+            .filter(|name| name.ends_with(DAMAGED_END))
+            .count();
         if kept >= DAMAGED_MAX {
             return self.remove(path);
         }
@@ -276,9 +290,7 @@ impl Spool {
     pub(super) fn told(&self) -> Result<Told, SpoolError> {
         let path = self.0.join(TOLD_NAME);
         match self.load::<Told>(&path) {
-            Err(SpoolError::File(error)) if error.source.kind() == io::ErrorKind::NotFound => {
-                Ok(Told::default())
-            }
+            Err(error) if error.is_absence() => Ok(Told::default()),
             Ok(told) if !told.is_known() => Err(damaged(&path, "another version")),
             loaded => loaded,
         }

@@ -267,7 +267,8 @@ impl<'a> Run<'a> {
             envelope = self.envelope((&report, code), head);
             if !failure.keeps_output {
                 let document = self.document(&report, &envelope);
-                self.printer.failure(&delivery.rewrite_files(&document, &artifact));
+                self.printer
+                    .failure(&delivery.rewrite_files(&document, &artifact));
             }
         }
         let document = self.document(&report, &envelope);

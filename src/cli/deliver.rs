@@ -71,7 +71,11 @@ impl Delivery<'_> {
     }
 
     /// The same once more, because there is more to say. What was written to a stream stands.
-    pub(super) fn rewrite_files(&self, document: &Document<'_>, artifact: &Artifact) -> Vec<Finding> {
+    pub(super) fn rewrite_files(
+        &self,
+        document: &Document<'_>,
+        artifact: &Artifact,
+    ) -> Vec<Finding> {
         let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_file());
         self.write_each((document, artifact), is_file)
     }

@@ -116,13 +116,25 @@ impl Notifier {
         };
         match news {
             News::Delivered { .. } => Vec::new(),
-            News::Kept { channel, count, is_own, why } => {
+            News::Kept {
+                channel,
+                count,
+                is_own,
+                why,
+            } => {
                 let alerts = units::count(*count as u64, "alert");
-                let text = format!("channel `{channel}` has not got {alerts}, kept for the next run: {why}");
+                let text = format!(
+                    "channel `{channel}` has not got {alerts}, kept for the next run: {why}"
+                );
                 let required = required(*is_own, &text);
                 vec![required.unwrap_or_else(|| Finding::new(&codes::ALERT_UNDELIVERED, text))]
             }
-            News::Lost { channel, count, is_own, why } => {
+            News::Lost {
+                channel,
+                count,
+                is_own,
+                why,
+            } => {
                 let alerts = units::count(*count as u64, "alert");
                 let text = format!("channel `{channel}` will never get {alerts}: {why}");
                 let required = required(*is_own, &text);
@@ -262,7 +274,10 @@ fn tried(channels: &[(String, Vec<News>)]) -> Report {
     let failed = findings.len() as u64;
     let headline = match failed {
         0 => format!("the test has arrived on {}", units::count(all, "channel")),
-        _ => format!("the test has not arrived on {failed} of {}", units::count(all, "channel")),
+        _ => format!(
+            "the test has not arrived on {failed} of {}",
+            units::count(all, "channel")
+        ),
     };
     Report::new("tool", headline, findings).with_text(text)
 }

@@ -341,7 +341,10 @@ mod tests {
     #[test]
     fn every_event_has_codes_and_what_goes_wrong_with_alerts_makes_none() {
         for event in Event::ALL {
-            assert!(ALL.iter().any(|code| code.event() == Some(event)), "{event:?}");
+            assert!(
+                ALL.iter().any(|code| code.event() == Some(event)),
+                "{event:?}"
+            );
         }
         for (code, event) in [
             (&PERFORMANCE_REGRESSION, Some(Event::PerformanceRegression)),

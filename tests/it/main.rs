@@ -8,6 +8,7 @@
 )]
 #![expect(unreachable_pub, reason = "nothing leaves a test binary")]
 
+mod alerts;
 mod audit;
 mod budget;
 mod docs_in_step;

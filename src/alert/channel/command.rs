@@ -36,7 +36,9 @@ pub(super) fn send(
             Ok(_) if Instant::now() < deadline => {}
             Ok(_) | Err(_) => {
                 let seconds = ATTEMPT_MAX.as_secs();
-                return Err(Trouble::of_channel(format!("it did not end within {seconds} s")));
+                return Err(Trouble::of_channel(format!(
+                    "it did not end within {seconds} s"
+                )));
             }
         }
     }

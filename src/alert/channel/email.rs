@@ -45,7 +45,9 @@ impl Mailer {
         };
         let host = channel.smtp_host.clone();
         let is_own = host == "localhost"
-            || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+            || host
+                .parse()
+                .is_ok_and(|address: std::net::IpAddr| address.is_loopback());
         if login.is_some() && channel.smtp_tls == SmtpTls::None && !is_own {
             return Err("with `smtp_tls` `none` a password would travel in the open".into());
         }
@@ -55,7 +57,11 @@ impl Mailer {
             security: channel.smtp_tls,
             login,
             from: mailbox(&channel.from)?,
-            to: channel.to.iter().map(|to| mailbox(to)).collect::<Result<_, _>>()?,
+            to: channel
+                .to
+                .iter()
+                .map(|to| mailbox(to))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -98,7 +104,10 @@ impl Mailer {
         let place = (self.host.as_str(), self.port);
         let connection = SmtpConnection::connect(place, Some(ATTEMPT_MAX), &hello, at_once, None);
         let mut connection = connection.map_err(|error| in_words(&error))?;
-        if let Some(secured) = secured.as_ref().filter(|_| self.security == SmtpTls::Starttls) {
+        if let Some(secured) = secured
+            .as_ref()
+            .filter(|_| self.security == SmtpTls::Starttls)
+        {
             if !connection.can_starttls() {
                 return Err(Trouble::of_channel("it does not offer STARTTLS"));
             }
@@ -109,7 +118,9 @@ impl Mailer {
             let login = Credentials::new(user.trim().to_owned(), password.trim().to_owned());
             let proven = connection.auth(DEFAULT_MECHANISMS, &login);
             proven.map_err(|error| match error.status() {
-                Some(code) => Trouble::of_channel(format!("it refused user or password with {code}")),
+                Some(code) => {
+                    Trouble::of_channel(format!("it refused user or password with {code}"))
+                }
                 None => in_words(&error),
             })?;
         }
@@ -142,7 +153,9 @@ impl Mailer {
     ) -> Result<Vec<(&'a Address, String)>, Trouble> {
         let words = |error: Error| in_words(&error);
         let from = Some(self.from.email.clone());
-        connection.command(Mail::new(from, Vec::new())).map_err(words)?;
+        connection
+            .command(Mail::new(from, Vec::new()))
+            .map_err(words)?;
         let mut refused = Vec::new();
         for to in to {
             match connection.command(Rcpt::new((*to).clone(), Vec::new())) {
@@ -167,7 +180,11 @@ impl Mailer {
             .from(self.from.clone())
             .subject(format!("[agp] {}", message.title()))
             .date(date)
-            .message_id(Some(format!("<{}@{}>", message.id, self.from.email.domain())));
+            .message_id(Some(format!(
+                "<{}@{}>",
+                message.id,
+                self.from.email.domain()
+            )));
         for to in &self.to {
             builder = builder.to(to.clone());
         }
@@ -178,8 +195,12 @@ impl Mailer {
             // RFC 3834: no vacation note answers.
             .raw_header(own("Auto-Submitted", "auto-generated"))
             .raw_header(own("X-Agp-Severity", message.severity.word()))
-            .multipart(MultiPart::alternative_plain_html(text(message), html(message)));
-        let mail = mail.map_err(|_| Trouble::of_message("the message cannot be written as mail"))?;
+            .multipart(MultiPart::alternative_plain_html(
+                text(message),
+                html(message),
+            ));
+        let mail =
+            mail.map_err(|_| Trouble::of_message("the message cannot be written as mail"))?;
         Ok(mail.formatted())
     }
 }
@@ -214,7 +235,12 @@ fn in_words(error: &Error) -> Trouble {
 fn text(message: &Message) -> String {
     let mut out = format!("{}\n\n{}\n", message.title(), message.headline);
     for happened in &message.events {
-        let _ = write!(out, "\n{} ({}):\n", happened.title(), happened.findings_total);
+        let _ = write!(
+            out,
+            "\n{} ({}):\n",
+            happened.title(),
+            happened.findings_total
+        );
         for finding in &happened.findings {
             let _ = writeln!(out, "- {}", finding.in_words());
             if let Some(hint) = &finding.hint {

@@ -41,7 +41,9 @@ impl Address {
         let host = host.ok_or("does not hold a URL with a host")?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_loopback = bare.eq_ignore_ascii_case("localhost")
-            || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+            || bare
+                .parse()
+                .is_ok_and(|address: IpAddr| address.is_loopback());
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") if is_loopback || may_be_plain => {}

@@ -34,7 +34,11 @@ pub(super) fn body(message: &Message) -> Value {
         if left_out > 0 {
             lines.push(format!("and {left_out} more"));
         }
-        blocks.push(section(&format!("{}:\n{}", happened.title(), lines.join("\n"))));
+        blocks.push(section(&format!(
+            "{}:\n{}",
+            happened.title(),
+            lines.join("\n")
+        )));
     }
     let circumstances = message.circumstances().into_iter();
     let elements: Vec<Value> = circumstances
@@ -91,7 +95,10 @@ mod tests {
             let text = escaped(&"<&>x".repeat(20), limit);
             assert!(text.chars().count() <= limit, "{limit}: {text}");
             let plain = text.replace("&lt;", "").replace("&gt;", "");
-            assert!(!plain.replace("&amp;", "").contains(['&', '<', ';']), "{text}");
+            assert!(
+                !plain.replace("&amp;", "").contains(['&', '<', ';']),
+                "{text}"
+            );
         }
     }
 }

@@ -45,8 +45,7 @@ pub(super) fn in_words(error: &rustls::Error) -> String {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "its certificate has expired"
             }
-            CertificateError::NotValidForName
-            | CertificateError::NotValidForNameContext { .. } => {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "its certificate is for another name"
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {

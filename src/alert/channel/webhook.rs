@@ -82,7 +82,10 @@ impl Webhook {
             let parts = [id.as_bytes(), b".", seconds.as_bytes(), b".", body];
             let standard = keyed_hash(&keys.decoded, &parts);
             headers.push(("x-hub-signature-256", format!("sha256={hub}")));
-            headers.push(("webhook-signature", format!("v1,{}", STANDARD.encode(standard.0))));
+            headers.push((
+                "webhook-signature",
+                format!("v1,{}", STANDARD.encode(standard.0)),
+            ));
         }
         headers
     }
