@@ -16,6 +16,8 @@ use crate::base::clock::Timestamp;
 
 /// How long all channels together may take.
 const DELIVERY_MAX: Duration = Duration::from_secs(30);
+/// How long they may take where the run was interrupted before.
+const INTERRUPTED_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether the user wants an end.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -69,12 +71,22 @@ impl Job {
 
 /// Sends everything that waits, and gives what became of it, in the order of the channels.
 pub(super) fn all(jobs: Vec<Job>, (spool, request): (Option<Spool>, &Request<'_>)) -> Vec<News> {
-    let until = Instant::now() + DELIVERY_MAX;
+    let was_interrupted = request.interrupted.load(Ordering::Relaxed);
+    let time = if was_interrupted {
+        INTERRUPTED_MAX
+    } else {
+        DELIVERY_MAX
+    };
+    let until = Instant::now() + time;
+    let has_work = |job: &Job| match was_interrupted {
+        true => job.own.is_some(),
+        false => has_work(job, spool.as_ref()),
+    };
     let (sender, receiver) = mpsc::channel();
     // What is to be said of each channel; at first that it came to no end.
     let mut answers: Vec<Vec<News>> = Vec::new();
     let mut running = 0;
-    for job in jobs.into_iter().filter(|job| has_work(job, spool.as_ref())) {
+    for job in jobs.into_iter().filter(has_work) {
         let at = answers.len();
         answers.push(vec![
             job.unfinished("it took too long, or the run was interrupted"),
@@ -88,7 +100,8 @@ pub(super) fn all(jobs: Vec<Job>, (spool, request): (Option<Spool>, &Request<'_>
         running += usize::from(thread::Builder::new().spawn(work).is_ok());
     }
     drop(sender);
-    while running > 0 && Instant::now() < until && !request.interrupted.load(Ordering::Relaxed) {
+    let wants_an_end = || !was_interrupted && request.interrupted.load(Ordering::Relaxed);
+    while running > 0 && Instant::now() < until && !wants_an_end() {
         match receiver.recv_timeout(LOOK) {
             Ok((at, news)) => {
                 answers[at] = news;

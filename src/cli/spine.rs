@@ -234,12 +234,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
 fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -> u8 {
     let progress = Arc::new(Progress::default());
     watch_signals(&progress);
-    let state_dir = cli
-        .global
-        .state_dir
-        .clone()
-        .or_else(env::state_dir)
-        .unwrap_or_else(|| STATE_DIR.into());
+    let state_dir = state_dir(&cli.global);
     run.notifier = Notifier::new(cli, (policy, conduct, &state_dir), &progress);
     let keyring = keys::keyring(key_arguments(&cli.command), &policy.policy);
     let recorder = match recorder(cli, (policy, conduct), &state_dir) {
@@ -301,6 +296,12 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         }
     }
     run.end(result, head)
+}
+
+/// Where state is kept; may not exist.
+fn state_dir(global: &Global) -> PathBuf {
+    let named = global.state_dir.clone().or_else(env::state_dir);
+    named.unwrap_or_else(|| STATE_DIR.into())
 }
 
 fn key_arguments(command: &Command) -> &KeyArgs {
