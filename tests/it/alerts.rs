@@ -34,7 +34,7 @@ impl Receiver {
                     let mut line = String::new();
                     reader.read_line(&mut line).unwrap();
                     match line.trim_end().split_once(": ") {
-                        Some((name, value)) if name == "content-length" => {
+                        Some(("content-length", value)) => {
                             length = value.parse().unwrap();
                         }
                         Some(_) => {}
