@@ -289,7 +289,6 @@ pub fn is_used(alerts: &Alerts) -> bool {
 /// Whether what was found is all that there is to say of the target: a run that could not answer, or looked at
 /// a part only, ends no alert.
 pub fn is_complete(verdict: Verdict, findings: &[Finding]) -> bool {
-    let parts = [&codes::SCOPE_PARTIAL, &codes::SCAN_PARTIAL];
-    let is_partial = |finding: &Finding| parts.contains(&finding.code);
+    let is_partial = |finding: &Finding| finding.code == &codes::SCOPE_PARTIAL;
     verdict != Verdict::Error && !findings.iter().any(is_partial)
 }

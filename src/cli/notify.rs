@@ -188,9 +188,20 @@ fn target(command: &Command) -> String {
             Some(Action::Execute(execute)) => shown(&execute.playbook),
             Some(_) => String::new(),
         },
-        Command::Profile(profile) => profile.measure.key.clone().unwrap_or_default(),
+        Command::Profile(profile) => {
+            let key = profile.measure.key.clone().unwrap_or_default();
+            of_stages(key, &profile.measure.stage)
+        }
         Command::Budget(budget) => list(&budget.target),
         Command::Audit(_) | Command::Tool(_) => String::new(),
+    }
+}
+
+/// What is about some stages only, named so.
+fn of_stages(target: String, stages: &[String]) -> String {
+    match stages.is_empty() {
+        true => target,
+        false => format!("{target} (stages {})", stages.join(" ")).trim_start().to_owned(),
     }
 }
 
