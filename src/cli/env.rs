@@ -69,8 +69,14 @@ const GITHUB_REPOSITORY: Variable = Variable {
     meaning: "The repository in alerts (`CI_PROJECT_PATH` where it is not set, then the working directory's name)",
 };
 
+/// Whether stages are confined.
+const CONFINE: Variable = Variable {
+    name: "AGP_CONFINE",
+    meaning: "`off`: `agp run` never asks the kernel to keep stages from writing where they may not, and only looks at what they changed",
+};
+
 /// Every variable, for the documentation.
-pub const ALL: [&Variable; 10] = [
+pub const ALL: [&Variable; 11] = [
     &SIGN_SECRET,
     &CONFIG,
     &STATE_DIR,
@@ -81,7 +87,13 @@ pub const ALL: [&Variable; 10] = [
     &SSL_CERT_FILE,
     &HTTPS_PROXY,
     &GITHUB_REPOSITORY,
+    &CONFINE,
 ];
+
+/// Whether stages may be confined.
+pub fn may_confine() -> bool {
+    lookup(CONFINE.name).is_none_or(|value| value != "off")
+}
 
 /// The command line, the program's name first.
 pub fn arguments() -> Vec<OsString> {

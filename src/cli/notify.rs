@@ -192,6 +192,7 @@ fn target(command: &Command) -> String {
             let key = profile.measure.key.clone().unwrap_or_default();
             of_stages(key, &profile.measure.stage)
         }
+        Command::Run(run) => of_stages(list(&run.target_dirs), &run.stage),
         Command::Budget(budget) => list(&budget.target),
         Command::Audit(_) | Command::Tool(_) => String::new(),
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
-use super::{env, exit, guard_report, past, sign, verify};
+use super::{env, exit, guard_report, past, run, sign, verify};
 use crate::base::event::Event;
 use crate::report::{Envelope, Verdict, codes};
 use crate::{alert, audit, budget, integrity, policy, rollback};
@@ -25,6 +25,8 @@ pub enum Schema {
     Playbook,
     /// A message of alerts
     Alert,
+    /// The report of `agp run`
+    ReportRun,
     /// The report of `agp sign`
     ReportSign,
     /// The report of `agp verify`
@@ -54,6 +56,7 @@ impl Schema {
             Self::Snapshot => rollback::snapshot_schema(),
             Self::Playbook => rollback::playbook_schema(),
             Self::Alert => alert::schema(),
+            Self::ReportRun => envelope::<run::RunBody>(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),
