@@ -123,15 +123,32 @@ fn has_work(job: &Job, spool: Option<&Spool>) -> bool {
     job.own.is_some() || spool.is_some_and(waits)
 }
 
+/// Messages that did not arrive.
+#[derive(Default)]
+struct Tally {
+    count: usize,
+    /// Whether this run's own is among them.
+    is_own: bool,
+    /// Why the last one did not.
+    why: String,
+}
+
+impl Tally {
+    fn add(&mut self, is_own: bool, why: impl Into<String>) {
+        self.count += 1;
+        self.is_own |= is_own;
+        self.why = why.into();
+    }
+}
+
 /// The messages of one channel, as far as they have come.
 struct Sending {
     job: Job,
     until: Instant,
     now: Timestamp,
     delivered: usize,
-    /// How many are kept or lost, whether this run's own is among them, and why the last one is.
-    kept: (usize, bool, String),
-    lost: (usize, bool, String),
+    kept: Tally,
+    lost: Tally,
     /// What every further message would meet.
     obstacle: Option<String>,
     news: Vec<News>,
@@ -146,8 +163,8 @@ impl Sending {
             until,
             now,
             delivered: 0,
-            kept: Default::default(),
-            lost: Default::default(),
+            kept: Tally::default(),
+            lost: Tally::default(),
             news: Vec::new(),
         };
         if let Some(spool) = &spool
@@ -155,16 +172,12 @@ impl Sending {
         {
             sending.news.push(News::Spool(in_words(&error)));
             let is_own = sending.job.own.is_some();
-            sending.kept = (
-                sending.kept.0 + 1,
-                is_own,
-                "the spool cannot be used".into(),
-            );
+            sending.kept.add(is_own, "the spool cannot be used");
         }
         if let Some(mut entry) = sending.job.unkept.take()
             && let Err(trouble) = sending.attempt(&mut entry)
         {
-            sending.lost = (sending.lost.0 + 1, true, trouble.why);
+            sending.lost.add(true, trouble.why);
         }
         sending.told()
     }
@@ -173,7 +186,7 @@ impl Sending {
         let _lock = match spool.lock_channel(&self.job.channel, self.until) {
             Err(SpoolError::Busy(_)) => {
                 let is_own = self.job.own.is_some();
-                self.kept = (1, is_own, "another run is still sending to it".into());
+                self.kept.add(is_own, "another run is still sending to it");
                 return Ok(());
             }
             locked => locked?,
@@ -206,11 +219,11 @@ impl Sending {
             true => entry.tried(self.now),
             false => !entry.is_old(self.now),
         };
-        let count = match goes_on {
+        let tally = match goes_on {
             true => &mut self.kept,
             false => &mut self.lost,
         };
-        *count = (count.0 + 1, count.1 || is_own, trouble.why);
+        tally.add(is_own, trouble.why);
         match (goes_on, was_tried) {
             (true, true) => spool.write(path, &entry),
             (true, false) => Ok(()),
@@ -246,27 +259,27 @@ impl Sending {
     }
 
     fn told(self) -> Vec<News> {
-        let channel = &self.job.channel;
+        let channel = || self.job.channel.clone();
         let mut news = self.news;
         if self.delivered > 0 {
-            let (channel, count) = (channel.clone(), self.delivered);
-            news.push(News::Delivered { channel, count });
+            news.push(News::Delivered {
+                channel: channel(),
+                count: self.delivered,
+            });
         }
-        let (count, is_own, why) = self.kept;
+        let Tally { count, is_own, why } = self.kept;
         if count > 0 {
-            let channel = channel.clone();
             news.push(News::Kept {
-                channel,
+                channel: channel(),
                 count,
                 is_own,
                 why,
             });
         }
-        let (count, is_own, why) = self.lost;
+        let Tally { count, is_own, why } = self.lost;
         if count > 0 {
-            let channel = channel.clone();
             news.push(News::Lost {
-                channel,
+                channel: channel(),
                 count,
                 is_own,
                 why,

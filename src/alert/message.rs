@@ -14,7 +14,7 @@ use crate::base::digest::Hasher;
 use crate::base::event::Event;
 use crate::base::severity::Severity;
 use crate::base::units::printable;
-use crate::report::{Finding, State, codes, count_by_severity};
+use crate::report::{Finding, State, codes};
 
 /// The version that [`Message::alert_version`] bears.
 const VERSION: &str = "1.0";
@@ -215,16 +215,18 @@ impl<'a> Happening<'a> {
             }
             findings.push(shown);
         }
-        let all: Vec<Finding> = self.findings.iter().copied().cloned().collect();
-        let counts = count_by_severity(&all).into_iter();
+        let mut counts = BTreeMap::new();
+        for finding in &self.findings {
+            *counts
+                .entry(finding.severity.word().to_owned())
+                .or_insert(0) += 1;
+        }
         Happened {
             event: self.event,
             severity: self.severity(),
             fingerprint: facts.fingerprint(self.event),
             findings_total: self.findings.len() as u64,
-            counts: counts
-                .map(|(word, count)| (word.to_owned(), count))
-                .collect(),
+            counts,
             findings,
         }
     }
@@ -368,7 +370,7 @@ impl Happened {
 
 /// Printable text of at most so many characters; what is cut is shown by an ellipsis.
 pub(super) fn short(text: &str, chars_max: usize) -> String {
-    // Far more than is kept: what is escaped grows, and a huge text is not escaped whole.
+    // Only what may be kept is escaped, however huge the text.
     let end = text.char_indices().nth(chars_max).map(|(at, _)| at);
     let mut safe = printable(&text[..end.unwrap_or(text.len())]).into_owned();
     let end_safe = safe.char_indices().nth(chars_max).map(|(at, _)| at);

@@ -19,10 +19,13 @@ mod told;
 pub use channel::{Lookup, Surroundings};
 pub use message::{Facts, Happened, Message, Sender, Shown};
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crate::base::clock::Timestamp;
+use crate::base::event::Event;
+use crate::base::severity::Severity;
 use crate::policy::{Alerts, ChannelType};
 use crate::report::{Finding, Verdict, codes};
 use channel::Way;
@@ -114,8 +117,7 @@ pub fn tell(request: &Request<'_>, facts: Option<&Facts<'_>>) -> Vec<News> {
         }
         jobs.push(Job::new(name, way));
     }
-    let spool = request.spool.map(Spool::at);
-    let spool = prepare(request, facts, (spool, &mut jobs, &mut news));
+    let spool = prepare(request, facts, (&mut jobs, &mut news));
     news.extend(deliver::all(jobs, (spool, request)));
     news
 }
@@ -164,49 +166,40 @@ impl News {
 fn prepare(
     request: &Request<'_>,
     facts: Option<&Facts<'_>>,
-    (spool, jobs, news): (Option<Spool>, &mut [Job], &mut Vec<News>),
+    (jobs, news): (&mut [Job], &mut Vec<News>),
 ) -> Option<Spool> {
-    let happenings = facts.map(|facts| message::happenings(facts.findings));
-    let is_there = match spool.as_ref().map(Spool::exists).transpose() {
-        Ok(is_there) => is_there.unwrap_or(false),
-        Err(error) => {
-            news.push(News::Spool(in_words(&error)));
-            enqueue(request, (facts, happenings), (None, jobs, news));
-            return None;
-        }
-    };
-    let is_quiet = happenings.as_ref().is_none_or(Vec::is_empty);
-    // Where nothing is to be said and nothing waits, nothing is touched.
-    if is_quiet && !is_there {
-        return None;
+    let happenings = facts.map_or_else(Vec::new, |facts| message::happenings(facts.findings));
+    let locked = locked(request, happenings.is_empty()).unwrap_or_else(|error| {
+        news.push(News::Spool(in_words(&error)));
+        None
+    });
+    if let Some(facts) = facts {
+        let spool = locked.as_ref().map(|(spool, _)| spool);
+        enqueue(request, (facts, &happenings), (spool, jobs, news));
     }
-    let Some(spool) = spool else {
-        enqueue(request, (facts, happenings), (None, jobs, news));
-        return None;
+    locked.map(|(spool, _)| spool)
+}
+
+/// The spool and its lock. Where nothing is to be said and nothing was before, nothing is touched.
+fn locked(request: &Request<'_>, is_quiet: bool) -> Result<Option<(Spool, File)>, SpoolError> {
+    let Some(spool) = request.spool.map(Spool::at) else {
+        return Ok(None);
     };
-    let locked = spool.create().and_then(|()| spool.lock());
-    match locked {
-        Ok(_lock) => {
-            enqueue(request, (facts, happenings), (Some(&spool), jobs, news));
-            Some(spool)
-        }
-        Err(error) => {
-            news.push(News::Spool(in_words(&error)));
-            enqueue(request, (facts, happenings), (None, jobs, news));
-            None
-        }
+    if !spool.exists()? && is_quiet {
+        return Ok(None);
     }
+    spool.create()?;
+    let lock = spool.lock()?;
+    Ok(Some((spool, lock)))
 }
 
 fn enqueue(
     request: &Request<'_>,
-    (facts, happenings): (Option<&Facts<'_>>, Option<Vec<Happening<'_>>>),
+    (facts, happenings): (&Facts<'_>, &[Happening<'_>]),
     (spool, jobs, news): (Option<&Spool>, &mut [Job], &mut Vec<News>),
 ) {
-    let (Some(facts), Some(happenings)) = (facts, happenings) else {
-        return;
-    };
     let mut told = spool.map_or_else(Told::default, |spool| told(spool, news));
+    let before = told.clone();
     let scope = facts.scope();
     let moment = Moment {
         now: request.now,
@@ -214,22 +207,8 @@ fn enqueue(
         scope: &scope,
         is_complete: facts.is_complete,
     };
-    let before = told.clone();
     for job in &mut *jobs {
-        let heard = happenings.iter().filter_map(|happening| {
-            let of = (job.channel.as_str(), happening.event);
-            happening.from(route::severity_min(request.alerts, of)?)
-        });
-        let heard: Vec<Happening<'_>> = heard.collect();
-        let is_manager = request.alerts.channels.get(&job.channel);
-        let is_manager = is_manager.is_some_and(|one| one.r#type == ChannelType::Alertmanager);
-        let (heard, over) = match is_manager {
-            true => {
-                let over = told.follow(&job.channel, &heard, moment);
-                (heard, over)
-            }
-            false => (told.sift(&job.channel, heard, moment), Vec::new()),
-        };
+        let (heard, over) = heard(request, (&job.channel, happenings), (&mut told, moment));
         if heard.is_empty() && over.is_empty() {
             continue;
         }
@@ -255,6 +234,27 @@ fn enqueue(
         && let Err(error) = spool.set_told(&told)
     {
         news.push(News::Spool(in_words(&error)));
+    }
+}
+
+/// What a channel is to hear now, and what is over for an Alertmanager.
+fn heard<'f>(
+    request: &Request<'_>,
+    (channel, happenings): (&str, &[Happening<'f>]),
+    (told, moment): (&mut Told, Moment<'_>),
+) -> (Vec<Happening<'f>>, Vec<(Event, Severity)>) {
+    let heard = happenings.iter().filter_map(|happening| {
+        let of = (channel, happening.event);
+        happening.from(route::severity_min(request.alerts, of)?)
+    });
+    let heard: Vec<Happening<'f>> = heard.collect();
+    let kind = request.alerts.channels.get(channel).map(|one| one.r#type);
+    match kind {
+        Some(ChannelType::Alertmanager) => {
+            let over = told.follow(channel, &heard, moment);
+            (heard, over)
+        }
+        _ => (told.sift(channel, heard, moment), Vec::new()),
     }
 }
 

@@ -202,7 +202,9 @@ fn target(command: &Command) -> String {
 fn of_stages(target: String, stages: &[String]) -> String {
     match stages.is_empty() {
         true => target,
-        false => format!("{target} (stages {})", stages.join(" ")).trim_start().to_owned(),
+        false => format!("{target} (stages {})", stages.join(" "))
+            .trim_start()
+            .to_owned(),
     }
 }
 

@@ -416,3 +416,65 @@ fn no_alert_is_kept_where_that_would_change_what_is_verified() {
     );
     assert!(!place.at("tree/state").exists());
 }
+
+#[test]
+fn other_verbs_make_other_events() {
+    let receiver = Receiver::new();
+    let mut place = place();
+    place.set("HOOK_URL", &receiver.answering(200));
+    let run = |words: &[&str], code| {
+        let ran = place.run(words.iter().chain(&["--config", "policy.json"]));
+        assert_eq!(ran.code, code, "{ran:?}");
+    };
+    let govern = [
+        "rollback",
+        "run",
+        "--target-dirs",
+        "tree",
+        "--config",
+        "policy.json",
+        "--",
+    ];
+    let ran = place.run(govern.iter().chain(&["rm", "tree/settings.py", "none"]));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let slow = json!({"alerts": serde_json::from_str::<Value>(&place.read("policy.json")).unwrap()["alerts"],
+        "performance_benchmarks": {"max_processing_time_seconds": 0.05}});
+    place.write("policy.json", slow.to_string());
+    run(
+        &["profile", "--runs", "1", "--define-stage", "slow=sleep 0.3"],
+        18,
+    );
+    let got = receiver.got();
+    let told: Vec<_> = got
+        .iter()
+        .map(|one| (&one["command"], &one["events"][0]["event"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("rollback run"), &json!("rollback")),
+            (&json!("profile"), &json!("resource_exhaustion")),
+        ]
+    );
+}
+
+#[test]
+fn the_policy_of_the_page_is_one() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let policy = page
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let place = Place::new();
+    place.write("policy.json", policy);
+    let ran = place.run(["tool", "policy", "check", "--config", "policy.json"]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "valid: policy.json\n"),
+        "{ran:?}"
+    );
+}

@@ -9,9 +9,11 @@ use super::super::message::{Message, short};
 
 /// Findings that are shown of a message.
 const FINDINGS_MAX: usize = 10;
-/// Characters of a header, of a section, of an element of a context, after escaping. Slack's limits are 150, 3000
-/// and 2000 (and 50 blocks; there are never more than 18).
+// Slack's limits are 50 blocks, of which there are never more than 8 here, and characters after escaping: of a
+// header 150, of a section 3000, of an element of a context 2000.
+/// Characters of a header, and of one circumstance.
 const HEADER_CHARS_MAX: usize = 150;
+/// Characters of a section.
 const SECTION_CHARS_MAX: usize = 3000;
 /// Characters of one finding, so that ten of them fit into one section with room for escapes.
 const FINDING_CHARS_MAX: usize = 280;
