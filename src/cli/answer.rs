@@ -12,6 +12,7 @@ use super::{env, exit};
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
 use crate::export::Document;
+use crate::policy::Metrics;
 use crate::report::{
     AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, ResourceUsage, Tool,
     Verdict,
@@ -33,6 +34,8 @@ pub(super) struct Run<'a> {
     directory: String,
     pub(super) policy: PolicyReference,
     pub(super) warnings: Vec<Finding>,
+    /// Where its metrics are wanted; nowhere before the policy is known.
+    pub(super) metrics: Metrics,
 }
 
 impl<'a> Run<'a> {
@@ -40,12 +43,13 @@ impl<'a> Run<'a> {
         let mut id = [0; 16];
         // Without randomness the identifier is merely not unique.
         let _ = getrandom::fill(&mut id);
+        let id = hex::encode(id);
         Self {
             global,
-            printer: Printer::new(global),
+            printer: Printer::of_run(global, &name, &id),
             name,
             reports_to_output,
-            id: hex::encode(id),
+            id,
             started_at: clock::now(),
             started: Instant::now(),
             directory: env::directory(),
@@ -54,6 +58,7 @@ impl<'a> Run<'a> {
                 sha256: None,
             },
             warnings: Vec::new(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -159,11 +164,18 @@ impl<'a> Run<'a> {
         let delivery = self.delivery();
         let code = exit::code(Ok(report.verdict));
         let mut envelope = self.envelope((&report, code), head.as_ref());
+        let unpublished = self.publish(&report, &envelope);
+        if !unpublished.is_empty() {
+            report.add(unpublished);
+            envelope.findings.clone_from(&report.findings);
+        }
         let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
         if !troubles.is_empty() {
             report.add(troubles);
             let code = exit::code(Ok(report.verdict));
             envelope = self.envelope((&report, code), head.as_ref());
+            // What could not be left has been told once.
+            self.publish(&report, &envelope);
         }
         let document = self.document(&report, &envelope);
         delivery.append_summary(&document);
@@ -207,6 +219,13 @@ impl<'a> Run<'a> {
         let code = exit::code(Err(failure));
         let delivery = self.delivery();
         let mut envelope = self.envelope((&report, code), head);
+        let unpublished = self.publish(&report, &envelope);
+        for finding in &unpublished {
+            self.printer
+                .note(&format!("no metrics: {}", finding.message));
+        }
+        report.add(unpublished);
+        envelope.findings.clone_from(&report.findings);
         if !failure.keeps_output {
             let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
             if !troubles.is_empty() {
@@ -220,10 +239,16 @@ impl<'a> Run<'a> {
         delivery.tell_failure(&document, &artifact)
     }
 
+    /// Leaves the metrics where they are wanted; gives what could not be left, which changes no answer.
+    fn publish(&self, report: &Report, envelope: &Body) -> Vec<Finding> {
+        let document = self.document(report, envelope);
+        super::publish::publish(self.global, &self.metrics, &document)
+    }
+
     fn delivery(&self) -> Delivery<'_> {
         Delivery {
             global: self.global,
-            printer: self.printer,
+            printer: self.printer.clone(),
         }
     }
 
@@ -236,6 +261,7 @@ impl<'a> Run<'a> {
             explanations: &report.explanations,
             fingerprints_last: report.fingerprints_last,
             directory: &self.directory,
+            labels: &self.metrics.labels,
         }
     }
 
@@ -280,5 +306,6 @@ fn resource_usage() -> ResourceUsage {
 /// The failure of a command that makes no report but was asked for one.
 pub(super) fn no_report() -> Failure {
     let text = "this command prints what it makes, not a report";
-    Failure::because(Kind::Usage, text).with_hint("leave `--report` and `--format` out")
+    Failure::because(Kind::Usage, text)
+        .with_hint("leave `--report`, `--format` and `--metrics-file` out")
 }

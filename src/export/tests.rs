@@ -113,6 +113,7 @@ fn written(format: Format, envelope: &Envelope<Map<String, Value>>) -> String {
         explanations: &BTreeMap::from([("example.token".to_owned(), explanation)]),
         fingerprints_last: true,
         directory: "/srv",
+        labels: &BTreeMap::new(),
     };
     let mut out = Vec::new();
     write(format, &document, &mut out).unwrap();
@@ -426,6 +427,7 @@ fn markdown_stays_within_its_bound_and_counts_what_it_left_out() {
         explanations: &explanations,
         fingerprints_last: true,
         directory: "/srv",
+        labels: &BTreeMap::new(),
     };
     for bytes_max in [0, 300, 1_000, 10_000, MARKDOWN_BYTES_MAX] {
         let page = markdown(&document, bytes_max);
@@ -561,6 +563,7 @@ fn markdown_begins_with_the_page_of_the_verb_or_shows_its_lines_and_tells_what_w
         explanations: &explanations,
         fingerprints_last: true,
         directory: "/srv",
+        labels: &BTreeMap::new(),
     };
     let page = markdown(&document, MARKDOWN_BYTES_MAX);
     let lines = "````text\n  one ``` fence\n  \\u{1b}[31mtwo\n````\n";

@@ -633,6 +633,12 @@ impl Default for Audit {
     }
 }
 
+/// Names of labels that metrics have already.
+pub const RESERVED_LABELS: [&str; 13] = [
+    "category", "code", "command", "kind", "metric", "mode", "result", "severity", "stage",
+    "state", "status", "verdict", "version",
+];
+
 /// Where the metrics of a run are left.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
