@@ -219,20 +219,16 @@ impl<'a> Run<'a> {
         let code = exit::code(Err(failure));
         let delivery = self.delivery();
         let mut envelope = self.envelope((&report, code), head);
-        let unpublished = self.publish(&report, &envelope);
-        for finding in &unpublished {
-            self.printer
-                .note(&format!("no metrics: {}", finding.message));
-        }
-        report.add(unpublished);
-        envelope.findings.clone_from(&report.findings);
+        // Where no output may be touched, that of metrics may be the one that stands in the way.
         if !failure.keeps_output {
-            let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
-            if !troubles.is_empty() {
-                self.printer.failure(&troubles);
-                report.add(troubles);
-                envelope = self.envelope((&report, code), head);
-            }
+            let mut troubles = self.publish(&report, &envelope);
+            report.add(troubles.clone());
+            envelope.findings.clone_from(&report.findings);
+            let unwritten = delivery.write_files(&self.document(&report, &envelope), &artifact);
+            report.add(unwritten.clone());
+            envelope.findings.clone_from(&report.findings);
+            troubles.extend(unwritten);
+            self.printer.failure(&troubles);
         }
         let document = self.document(&report, &envelope);
         delivery.append_summary(&document);

@@ -324,9 +324,13 @@ fn finding_line(finding: &Finding) -> String {
     format!("{place}{style}{level}{style:#}: {message}{beside} {DIM}[{code}]{DIM:#}\n")
 }
 
-/// An error on its own: what, where, and the remedy.
+/// An error on its own, or a warning beside one: what, where, and the remedy.
 fn error_block(finding: &Finding) -> String {
-    let mut text = format!("{ERROR}error{ERROR:#}: {}\n", inert(&finding.message));
+    let (style, word) = match finding.verdict {
+        Verdict::Pass => (WARNING, "warning"),
+        _ => (ERROR, "error"),
+    };
+    let mut text = format!("{style}{word}{style:#}: {}\n", inert(&finding.message));
     if let Some(place) = place(finding) {
         text.push_str(&format!("  at {}\n", place.trim_end_matches(':')));
     }

@@ -649,7 +649,7 @@ pub struct Metrics {
     /// The URL of a Pushgateway that every run pushes to.
     #[schemars(with = "Option<shape::Filled>")]
     pub pushgateway_url: Option<String>,
-    /// Labels of every metric, by name.
+    /// Labels of every metric, by name; a name that metrics have already, as `command`, is refused.
     #[schemars(extend("propertyNames" = shape_of::<shape::LabelName>()))]
     pub labels: BTreeMap<String, String>,
 }

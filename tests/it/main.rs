@@ -27,5 +27,6 @@ mod reports;
 mod rollback;
 mod rollback_run;
 mod sign_verify;
+mod sinks;
 mod tidy;
 mod tracked;
