@@ -19,6 +19,7 @@ case $AGP_ACTION_FAIL in
   true | false) ;;
   *) refuse "\`fail\` is \`$AGP_ACTION_FAIL\`; expected true or false" ;;
 esac
+[ -d "$AGP_ACTION_DIRECTORY" ] || refuse "no directory \`$AGP_ACTION_DIRECTORY\`"
 
 # The input, or what is on PATH, or what the action's own repository builds.
 agp=$AGP_ACTION_AGP
