@@ -585,3 +585,27 @@ fn markdown_begins_with_the_page_of_the_verb_or_shows_its_lines_and_tells_what_w
         "{page}"
     );
 }
+
+#[test]
+fn a_page_stays_small_whatever_was_found_and_says_what_it_leaves_out() {
+    let many = |count: usize| {
+        let all = (0..count).map(|at| {
+            finding(
+                &format!("some/folder/of/files/number {at:06}.txt"),
+                "content changed",
+            )
+        });
+        written(Format::Html, &envelope(all.collect()))
+    };
+    let page = many(10_000);
+    assert!(page.len() <= 300_000, "{} bytes", page.len());
+    assert!(
+        page.contains(" more.</p>") && page.contains("<code>--report json=FILE</code> has all")
+    );
+    let (_, data) = page.split_once("id=\"agp-report\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    let kept = data["findings"].as_array().unwrap().len();
+    assert!((200..10_000).contains(&kept), "{kept}");
+    let page = many(100);
+    assert!(!page.contains(" more.</p>") && !page.contains("has all"));
+}

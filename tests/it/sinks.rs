@@ -1,10 +1,11 @@
 //! Where the metrics and the operational log of a run go, and what becomes of them when they cannot.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::harness::{Place, Ran, codes};
+use super::harness::{Place, Ran, codes, skip};
 
 const VERIFY: [&str; 3] = ["verify", "--manifest", "tree/integrity_manifest.json"];
 
@@ -288,4 +289,73 @@ fn a_gateway_gets_a_group_that_is_replaced_and_one_of_the_last_success() {
         );
     }
     assert_eq!(asked.len(), 3);
+}
+
+#[test]
+fn one_look_at_the_data_feeds_every_report() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("one look at the data", "strace");
+    }
+    let place = Place::new();
+    for number in 0..50 {
+        place.write(
+            &format!("tree/sub/asset-{number}.txt"),
+            format!("asset {number}\n"),
+        );
+    }
+    assert_eq!(place.run(["sign", "--input-dir", "tree"]).code, 0);
+    for verb in [
+        &["guard", "--target", "tree"][..],
+        &VERIFY,
+        &["rollback", "snapshot", "--target-dirs", "tree"],
+    ] {
+        let reports = [
+            "json", "sarif", "html", "junit", "csv", "markdown", "github", "gitlab", "trace",
+        ];
+        let reports = reports.map(|format| format!("--report={format}=out.{format}"));
+        let own = place.command(verb.iter().copied());
+        let variables = own
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=open,openat,openat2",
+            "-o",
+            "opens",
+        ]);
+        strace
+            .arg(own.get_program())
+            .args(own.get_args())
+            .args(&reports)
+            .arg("--metrics-file=out.prom");
+        let ran = strace
+            .current_dir(place.path())
+            .env_clear()
+            .envs(variables)
+            .output();
+        let ran = Ran::of(&ran.unwrap());
+        assert_eq!(ran.code, 0, "{verb:?}: {ran:?}");
+        let opens = place.read("opens");
+        for number in 0..50 {
+            let name = format!("asset-{number}.txt\"");
+            let opened = opens.lines().filter(|line| line.contains(&name)).count();
+            assert_eq!(opened, 1, "{verb:?}: {name}");
+        }
+        for file in [
+            "out.json",
+            "out.sarif",
+            "out.html",
+            "out.junit",
+            "out.csv",
+            "out.markdown",
+            "out.gitlab",
+            "out.trace",
+            "out.prom",
+        ] {
+            assert!(!place.read(file).is_empty(), "{file}");
+        }
+    }
 }
