@@ -53,8 +53,14 @@ const STEP_SUMMARY: Variable = Variable {
     meaning: "A file to which every report is appended in Markdown, as GitHub Actions sets it for a step",
 };
 
+/// Whether stages are confined.
+const CONFINE: Variable = Variable {
+    name: "AGP_CONFINE",
+    meaning: "`off`: `agp run` never asks the kernel to keep stages from writing where they may not, and only looks at what they changed",
+};
+
 /// Every variable, for the documentation.
-pub const ALL: [&Variable; 7] = [
+pub const ALL: [&Variable; 8] = [
     &SIGN_SECRET,
     &CONFIG,
     &STATE_DIR,
@@ -62,7 +68,13 @@ pub const ALL: [&Variable; 7] = [
     &USER,
     &CI,
     &STEP_SUMMARY,
+    &CONFINE,
 ];
+
+/// Whether stages may be confined.
+pub fn may_confine() -> bool {
+    lookup(CONFINE.name).is_none_or(|value| value != "off")
+}
 
 /// The command line, the program's name first.
 pub fn arguments() -> Vec<OsString> {
