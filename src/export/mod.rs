@@ -48,6 +48,15 @@ pub struct Document<'a> {
     pub labels: &'a BTreeMap<String, String>,
 }
 
+impl<'a> Document<'a> {
+    /// The sections of another verb that took part in this one, or else this report's own: a run holds
+    /// those of all its verbs.
+    fn sections_of(&self, verb: &str) -> &'a Map<String, Value> {
+        let body = &self.envelope.body;
+        body.get(verb).and_then(Value::as_object).unwrap_or(body)
+    }
+}
+
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {

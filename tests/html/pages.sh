@@ -18,7 +18,7 @@ page() {
   "$agp" "$@" >said 2>&1 || code=$?
   [ "$code" -eq "$expected" ] || { echo "$name: exit $code" >&2 && cat said >&2 && exit 1; }
 }
-with() { page "$1" "$2" "${@:3}" --quiet --report "html=$pages/$1.html"; }
+with() { page "$1" "$2" "$3" --quiet --report "html=$pages/$1.html" "${@:4}"; }
 
 hostile='<img src=x onerror=alert(1)> "&quot;
 ::error::x'
@@ -49,6 +49,9 @@ with profile-first 0 profile "${stages[@]}"
 for _ in $(seq 8); do page past 0 profile "${stages[@]}"; done
 with profile 0 profile "${stages[@]}"
 with profile-failed 1 profile --define-stage 'bad=sleep 0.1; exit 3'
+mkdir built
+with run 0 run --target-dirs built -- sh -c 'seq 9 >built/a.txt; sleep 0.2'
+with run-rolled-back 1 run --target-dirs built -- sh -c 'seq 9 >built/b.txt; sleep 0.2; exit 3'
 with audit 0 audit verify
 
 # Ten thousand findings in at most 300 KB.

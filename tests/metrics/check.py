@@ -142,6 +142,7 @@ def every_verb(bench):
     # As many as it takes until their past speaks.
     for _ in range(8):
         bench.run(0, *pack)
+    governed(bench)
     bench.run(0, "audit", "verify")
     bench.run(2, "sign", "--input-dir", "nowhere")
     must(value(bench.textfile.read_text(), "agp_audit_sequence", command="audit") > 8, "the log grew")
@@ -163,22 +164,40 @@ def every_verb(bench):
     must("agp_integrity_failures{" not in unknown, "what is not known is not zero")
     must(value(bad, "agp_integrity_entries", result="modified") == 1, "modified")
     must(value(bad, "agp_integrity_entries", result="unlisted") == 2, "unlisted")
-    must(value(text, "agp_guard_findings", category="secret") >= 1, "secrets")
+    must(value(text, "agp_guard_findings", command="guard", category="secret") >= 1, "secrets")
     must(value(text, "agp_budget_efficiency_ratio", kind="pack") > 0, "budget efficiency")
     must(value(text, "agp_budget_actual_seconds", kind="pack") == 4.5, "actual time")
-    must(value(text, "agp_stage_duration_seconds", stage="pack") > 0, "a stage's time")
+    must(value(text, "agp_stage_duration_seconds", command="profile", stage="pack") > 0, "a stage's time")
     must(value(good, "agp_run_assets", command="verify") == 41, "files and a folder that were verified")
     rate = value(good, "agp_run_assets_per_second", command="verify")
     must(abs(rate * value(good, "agp_run_duration_seconds", command="verify") - 41) < 1e-6, "throughput")
     must(value(good, "agp_audit_sequence", command="verify") > 0, "audit sequence")
-    for command in ["sign", "verify", "guard", "budget", "rollback", "profile", "audit"]:
+    for command in ["sign", "verify", "guard", "budget", "rollback", "profile", "audit", "run"]:
         for name in ["agp_run_duration_seconds", "agp_run_peak_memory_bytes", "agp_run_errors"]:
             must(value(text, name, command=command) >= 0, name)
     # Nothing that was found, no path, no run stands in a label.
     for taboo in ["settings", "sub/", "tree", "x9fK", "policy.json", "run_id"]:
-        must(taboo not in text, taboo, "stands in the metrics")
+        must(not any(taboo in key for key in samples(text)), taboo, "stands in the metrics")
     must("agp_fake{" not in "".join(key.split("{")[0] + "{" for key in samples(text)), "a label broke out")
     return text
+
+
+def governed(bench):
+    """A governed run that is sealed, and one that is rolled back."""
+    (bench.folder / "built").mkdir()
+    (bench.folder / "built/a.txt").write_text("a\n")
+    run = ["run", "--target-dirs", "built", "--"]
+    bench.run(0, *run, "sh", "-c", "echo b >built/b.txt; sleep 0.2")
+    text = bench.textfile.read_text()
+    must(value(text, "agp_rolled_back", command="run") == 0, "nothing was rolled back")
+    must(value(text, "agp_integrity_manifests", command="run", status="valid") == 1, "the run's manifest")
+    must(0 < value(text, "agp_stage_budget_efficiency_ratio", command="run") < 1, "the stage's budget")
+    must(value(text, "agp_run_assets", command="run") >= 2 and value(text, "agp_guard_findings", command="run",
+                                                                     category="secret") == 0, "what the run worked on")
+    bench.run(1, *run, "sh", "-c", "echo c >built/c.txt; sleep 0.2; exit 3")
+    text = bench.textfile.read_text()
+    must(value(text, "agp_rolled_back", command="run") == 1, "the trees were put back")
+    must(value(text, "agp_run_error_ratio", command="run") == 1, "the one stage failed")
 
 
 def textfile_collector(bench, text):
@@ -359,7 +378,7 @@ def prometheus(bench, exporter, pushgateway):
     empty = [(title, expression) for title, expression in expressions() if not query(expression)]
     must(not empty, "no answer to", empty)
     firing = {found["metric"]["alertname"] for found in query('ALERTS{alertstate="firing"}')}
-    wanted = {"AgpRunFailed", "AgpRunWithoutAnswer", "AgpSevereFinding"}
+    wanted = {"AgpRunFailed", "AgpRunWithoutAnswer", "AgpSevereFinding", "AgpRolledBack"}
     must(wanted <= firing and "AgpNoRun" not in firing, "firing:", firing)
     collected = {found["metric"].get("command") for found in query('agp_run_exit_code{job="agp"}')}
     must(collected == {"sign", "verify"}, "of the gateway:", collected)
@@ -395,7 +414,7 @@ def main():
         pushgateway = gateway(bench)
         prometheus(bench, exporter, pushgateway)
         unkind_gateways(bench)
-        print(f"{len(samples(text))} samples of 7 commands collected, {len(expressions())} expressions answered")
+        print(f"{len(samples(text))} samples of 8 commands collected, {len(expressions())} expressions answered")
     finally:
         bench.close()
 

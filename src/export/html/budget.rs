@@ -25,6 +25,53 @@ pub(super) fn sections(page: &mut Markup, body: &Map<String, Value>) {
     }
 }
 
+/// What each stage of a run was to take and took; nothing for another report.
+pub(super) fn stages(page: &mut Markup, body: &Map<String, Value>) {
+    let list =
+        |value: Option<&'_ Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let took = list(
+        body.get("profile")
+            .and_then(|profile| profile.get("stages")),
+    );
+    let actual = |stage: &Value| {
+        let section = took.iter().find(|section| section["stage"] == *stage)?;
+        let median = usize::try_from(section["median_run"].as_u64()?).ok()?;
+        section["runs"].get(median)?["figures"]["wall_seconds"].as_f64()
+    };
+    let rows = list(body.get("budget"));
+    let rows = rows.iter().filter_map(|row| {
+        let budget = row["advice"]["budget_seconds"].as_f64()?;
+        Some((row["stage"].as_str()?, budget, actual(&row["stage"])?))
+    });
+    let rows: Vec<(&str, f64, f64)> = rows.collect();
+    let whole = rows
+        .iter()
+        .fold(f64::MIN_POSITIVE, |whole, (_, budget, actual)| {
+            whole.max(*budget).max(*actual)
+        });
+    if rows.is_empty() {
+        return;
+    }
+    page.raw("<h2>Stages and their budgets</h2>\n<p class=\"dim\">What each took, within what was predicted for it.</p>\n");
+    for (stage, budget, actual) in rows {
+        let class = if actual > budget { "bad" } else { "cpu" };
+        let bar = |class, to| Bar {
+            class,
+            from: 0.0,
+            to: to / whole,
+        };
+        page.within("<div class=\"row\"><b>", stage, "</b>");
+        let label = format!("{stage}: {actual:.2} of {budget:.2} s");
+        chart::bars(page, &label, &[bar("info", budget), bar(class, actual)]);
+        page.raw("<span>")
+            .number(actual, 2)
+            .raw(" s</span></div>\n");
+    }
+    page.raw("<div class=\"axis\"><span>0 s</span><span>")
+        .number(whole, 2)
+        .raw(" s</span></div>\n");
+}
+
 /// From what half of such jobs take, by the margin for the share that is to keep within, to the
 /// budget below the policy's maximum.
 fn waterfall(page: &mut Markup, budget: &Value) {

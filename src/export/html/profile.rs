@@ -30,14 +30,14 @@ struct Run<'a> {
     section: &'a Value,
 }
 
-/// Draws what the body of a profile report holds, and whether there was any; nothing for another one.
-pub(super) fn sections(page: &mut Markup, body: &Map<String, Value>) -> bool {
+/// Draws what the body of a profile report holds; nothing for another one.
+pub(super) fn sections(page: &mut Markup, body: &Map<String, Value>) {
     let Some(stages) = body.get("stages").and_then(Value::as_array) else {
-        return false;
+        return;
     };
     let runs: Vec<Run<'_>> = stages.iter().flat_map(runs).collect();
     if runs.is_empty() {
-        return false;
+        return;
     }
     judgement(page, body.get("judgement").unwrap_or(&Value::Null));
     gantt(page, &runs);
@@ -46,7 +46,6 @@ pub(super) fn sections(page: &mut Markup, body: &Map<String, Value>) -> bool {
         one_stage(page, stage);
     }
     measuring(page, body);
-    true
 }
 
 fn runs(stage: &Value) -> Vec<Run<'_>> {

@@ -43,6 +43,7 @@ families! {
     INTEGRITY_FAILURES "agp_integrity_failures" "Signatures, files, records and snapshots that did not verify in the last run";
     ENTRIES "agp_integrity_entries" "Signed entries of the last verification by what became of them";
     MANIFESTS "agp_integrity_manifests" "Manifests of the last verification by what is known of them";
+    ROLLED_BACK "agp_rolled_back" "1 where the last run put its trees back";
     BUDGET "agp_budget_seconds" "Budget of time that the last forecast recommends";
     BUDGET_EXPECTED "agp_budget_expected_seconds" "Time that half of such work takes at most, by the last forecast";
     BUDGET_MEMORY "agp_budget_peak_memory_bytes" "Budget of memory that the last forecast recommends";
@@ -52,6 +53,8 @@ families! {
     BUDGET_EFFICIENCY "agp_budget_efficiency_ratio" "Actual time of the last recorded work as a share of what was predicted for it";
     BUDGET_COVERAGE "agp_budget_coverage_ratio" "Share of past work that kept within its budget";
     STAGE_DURATION "agp_stage_duration_seconds" "Time that a stage took, the median of its runs";
+    STAGE_BUDGET "agp_stage_budget_seconds" "Budget of time that was predicted for a stage";
+    STAGE_EFFICIENCY "agp_stage_budget_efficiency_ratio" "Actual time of a stage as a share of what was predicted for it";
     STAGE_CPU "agp_stage_cpu_seconds" "CPU time of a stage with everything it started, in its run of median time";
     STAGE_MEMORY "agp_stage_peak_memory_bytes" "The most memory of a stage with everything it started, in its run of median time";
     STAGE_READ "agp_stage_read_bytes" "Bytes that a stage read from storage, in its run of median time";

@@ -1,12 +1,12 @@
 //! What the verbs' own sections say in numbers: throughput, entries, budgets, stages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::Metrics;
 use super::families::{self, Family};
-use crate::report::Envelope;
+use crate::export::Document;
 
 /// The most stages of a report that are told, in the report's order.
 const STAGES_MAX: usize = 100;
@@ -14,12 +14,13 @@ const STAGES_MAX: usize = 100;
 /// The sections of a report.
 type Body = Map<String, Value>;
 
-/// Adds what a report's sections hold.
-pub(super) fn add(metrics: &mut Metrics, envelope: &Envelope<Body>) {
-    let body = &envelope.body;
-    throughput(metrics, body, envelope.duration_seconds);
-    match &*envelope.report {
+/// Adds what a report's sections hold. A run holds those of all the verbs that took part in it.
+pub(super) fn add(metrics: &mut Metrics, document: &Document<'_>) {
+    let body = &document.envelope.body;
+    throughput(metrics, document);
+    match &*document.envelope.report {
         "verify" => integrity(metrics, body),
+        "run" if body.contains_key("verify") => integrity(metrics, document.sections_of("verify")),
         "budget" => budget(metrics, body),
         "audit" => {
             for state in ["covered", "sealed", "unsealed"] {
@@ -29,12 +30,21 @@ pub(super) fn add(metrics: &mut Metrics, envelope: &Envelope<Body>) {
         }
         _ => {}
     }
-    let stages = body.get("stages").and_then(Value::as_array);
-    let stages = stages.map_or(&[][..], Vec::as_slice);
-    for section in stages.iter().take(STAGES_MAX) {
-        stage(metrics, section);
+    let profile = document.sections_of("profile");
+    let mut predicted = BTreeMap::new();
+    for budget in list(body.get("budget")) {
+        let seconds = budget["advice"]["budget_seconds"].as_f64();
+        predicted.extend(budget["stage"].as_str().zip(seconds));
     }
-    changes(metrics, body);
+    for section in list(profile.get("stages")).iter().take(STAGES_MAX) {
+        stage(metrics, section, &predicted);
+    }
+    changes(metrics, profile);
+}
+
+fn list(value: Option<&Value>) -> &[Value] {
+    let list = value.and_then(Value::as_array);
+    list.map_or(&[][..], Vec::as_slice)
 }
 
 impl Metrics {
@@ -52,20 +62,26 @@ fn number(body: &Body, pointer: &str) -> Option<f64> {
 }
 
 /// How much was worked on, how fast, and which share of it failed.
-fn throughput(metrics: &mut Metrics, body: &Body, seconds: f64) {
-    let first = |pointers: [&str; 4]| pointers.iter().find_map(|pointer| number(body, pointer));
+fn throughput(metrics: &mut Metrics, document: &Document<'_>) {
+    let body = &document.envelope.body;
+    let seconds = document.envelope.duration_seconds;
+    let first = |pointers: [&str; 6]| pointers.iter().find_map(|pointer| number(body, pointer));
     let checked = number(body, "/summary/counters/checked");
     let files = first([
         "/summary/files",
         "/coverage/files",
         "/workload/files",
         "/summary/counters/checked",
+        "/sign/summary/files",
+        "/guard/coverage/files",
     ]);
     let bytes = first([
         "/summary/size_bytes",
         "/summary/bytes",
         "/coverage/bytes",
         "/workload/bytes",
+        "/sign/summary/size_bytes",
+        "/guard/coverage/bytes",
     ]);
     let bytes = bytes.or_else(|| checked.and_then(|_| verified_bytes(body)));
     for (amount, family, rate) in [
@@ -73,24 +89,16 @@ fn throughput(metrics: &mut Metrics, body: &Body, seconds: f64) {
         (bytes, &families::ASSET_BYTES, &families::BYTE_RATE),
     ] {
         metrics.add_known(family, &[], amount);
-        metrics.add_known(
-            rate,
-            &[],
-            amount
-                .filter(|_| seconds > 0.0)
-                .map(|amount| amount / seconds),
-        );
+        let per_second = amount.filter(|_| seconds > 0.0);
+        metrics.add_known(rate, &[], per_second.map(|amount| amount / seconds));
     }
-    let share =
-        |part: Option<f64>, whole: Option<f64>| Some(part? / whole.filter(|whole| *whole > 0.0)?);
-    let ok = number(body, "/summary/counters/ok");
-    let not_ok = checked.and_then(|checked| Some(checked - ok?));
-    let failed = share(not_ok, checked).or_else(|| share(number(body, "/coverage/partial"), files));
-    metrics.add_known(
-        &families::ERROR_RATIO,
-        &[],
-        failed.or_else(|| failed_runs(body)),
-    );
+    let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+    let failed = |whole: Option<f64>, good: &str| share(whole? - number(body, good)?, whole?);
+    let failed = failed(checked, "/summary/counters/ok")
+        .or_else(|| failed(number(body, "/summary/stages"), "/summary/stages_passed"))
+        .or_else(|| share(number(body, "/coverage/partial")?, files?))
+        .or_else(|| failed_runs(body));
+    metrics.add_known(&families::ERROR_RATIO, &[], failed);
 }
 
 /// Bytes that manifests list whose signature holds; those of another one are anybody's word.
@@ -168,8 +176,9 @@ fn budget(metrics: &mut Metrics, body: &Body) {
     metrics.add_known(&families::BUDGET_EFFICIENCY, &own, efficiency);
 }
 
-fn stage(metrics: &mut Metrics, section: &Value) {
-    let own = [("stage", section["stage"].as_str().unwrap_or_default())];
+fn stage(metrics: &mut Metrics, section: &Value, predicted: &BTreeMap<&str, f64>) {
+    let name = section["stage"].as_str().unwrap_or_default();
+    let own = [("stage", name)];
     let runs = section["runs"].as_array().map_or(&[][..], Vec::as_slice);
     let median = section["median_run"].as_u64();
     let median = median.and_then(|at| runs.get(usize::try_from(at).ok()?));
@@ -193,16 +202,18 @@ fn stage(metrics: &mut Metrics, section: &Value) {
         metrics.add_known(&families::STAGE_CPU, &own, figures[name].as_f64());
     }
     metrics.add_known(&families::STAGE_FAILED, &own, failed_share(runs.iter()));
+    let budget = predicted.get(name).copied().filter(|budget| *budget > 0.0);
+    metrics.add_known(&families::STAGE_BUDGET, &own, budget);
+    let actual = figures["wall_seconds"].as_f64();
+    let efficiency = actual.zip(budget).map(|(actual, budget)| actual / budget);
+    metrics.add_known(&families::STAGE_EFFICIENCY, &own, efficiency);
 }
 
 /// What the past makes of stages: a change where one is known, and whether it is a regression.
 fn changes(metrics: &mut Metrics, body: &Body) {
-    let series = body
-        .get("judgement")
-        .and_then(|judgement| judgement["series"].as_array());
-    let series = series.map_or(&[][..], Vec::as_slice);
+    let judgement = body.get("judgement");
     let mut stages = BTreeSet::new();
-    for one in series {
+    for one in list(judgement.and_then(|judgement| judgement.get("series"))) {
         let [stage, metric, verdict] =
             ["stage", "metric", "verdict"].map(|name| one[name].as_str().unwrap_or_default());
         stages.insert(stage);

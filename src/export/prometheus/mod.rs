@@ -19,7 +19,7 @@ use self::families::Family;
 use super::Document;
 use crate::base::severity::Severity;
 use crate::base::units::printable;
-use crate::report::{Category, Finding, State, Verdict};
+use crate::report::{Category, Finding, State, Verdict, codes};
 
 /// The longest value of a label, characters.
 const LABEL_CHARACTERS_MAX: usize = 100;
@@ -70,7 +70,7 @@ impl Metrics {
         metrics.run(document);
         metrics.findings(&envelope.findings);
         metrics.integrity(&envelope.findings, &envelope.verdict);
-        measured::add(&mut metrics, envelope);
+        measured::add(&mut metrics, document);
         metrics
     }
 
@@ -193,11 +193,16 @@ impl Metrics {
         for (code, count) in codes {
             self.add(&families::CODES, &[("code", code)], count as f64);
         }
+        if ["rollback", "run"].contains(&&*self.command) {
+            let is_back = |finding: &&&Finding| finding.code == &codes::RUN_ROLLED_BACK;
+            let back = open.iter().filter(is_back).count().min(1);
+            self.add(&families::ROLLED_BACK, &[], back as f64);
+        }
         let unknown = open
             .iter()
             .filter(|finding| finding.verdict == Verdict::Error);
         self.add(&families::ERRORS, &[], unknown.count() as f64);
-        if self.command != "guard" {
+        if !["guard", "run"].contains(&&*self.command) {
             return;
         }
         self.add(
@@ -228,7 +233,7 @@ impl Metrics {
             finding.verdict == Verdict::Fail && INTEGRITY.contains(&family)
         };
         let failures = findings.iter().filter(is_failure).count();
-        let checks = ["audit", "rollback", "verify"].contains(&&*self.command);
+        let checks = ["audit", "rollback", "run", "verify"].contains(&&*self.command);
         if failures > 0 || (checks && verdict != Verdict::Error.word()) {
             self.add(&families::INTEGRITY_FAILURES, &[], failures as f64);
         }
