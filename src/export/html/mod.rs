@@ -51,9 +51,9 @@ pub(super) fn html(document: &Document<'_>) -> String {
     if envelope.report != "profile" || envelope.body.get("stages").is_none() {
         summary::section(&mut page, &envelope.body);
     }
+    budget::stages(&mut page, &envelope.body);
     profile::sections(&mut page, document.sections_of("profile"));
     budget::sections(&mut page, &envelope.body);
-    budget::stages(&mut page, &envelope.body);
     let rows = document.rows();
     findings(&mut page, &rows);
     page.raw("<footer>agp ").text(envelope.tool.version);

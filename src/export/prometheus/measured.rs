@@ -11,6 +11,9 @@ use crate::export::Document;
 /// The most stages of a report that are told, in the report's order.
 const STAGES_MAX: usize = 100;
 
+/// What a stage is called that is named after its command.
+const UNNAMED: &str = "command";
+
 /// The sections of a report.
 type Body = Map<String, Value>;
 
@@ -36,10 +39,26 @@ pub(super) fn add(metrics: &mut Metrics, document: &Document<'_>) {
         let seconds = budget["advice"]["budget_seconds"].as_f64();
         predicted.extend(budget["stage"].as_str().zip(seconds));
     }
-    for section in list(profile.get("stages")).iter().take(STAGES_MAX) {
+    let stages = list(profile.get("stages"));
+    for section in stages.iter().take(STAGES_MAX) {
         stage(metrics, section, &predicted);
     }
-    changes(metrics, profile);
+    // What all stages have in common stands under `*`, which is a name.
+    let unnamed = stages.iter().filter(|section| label(section) == UNNAMED);
+    let unnamed = unnamed
+        .filter_map(|section| section["stage"].as_str())
+        .collect();
+    changes(metrics, profile, &unnamed);
+}
+
+/// The name of a stage as a label. A command that nobody named bears its own text, which may hold
+/// paths and differ with every run.
+fn label(section: &Value) -> &str {
+    let name = section["stage"].as_str().unwrap_or_default();
+    match section["command"] == section["stage"] {
+        true => UNNAMED,
+        false => name,
+    }
 }
 
 fn list(value: Option<&Value>) -> &[Value] {
@@ -178,7 +197,7 @@ fn budget(metrics: &mut Metrics, body: &Body) {
 
 fn stage(metrics: &mut Metrics, section: &Value, predicted: &BTreeMap<&str, f64>) {
     let name = section["stage"].as_str().unwrap_or_default();
-    let own = [("stage", name)];
+    let own = [("stage", label(section))];
     let runs = section["runs"].as_array().map_or(&[][..], Vec::as_slice);
     let median = section["median_run"].as_u64();
     let median = median.and_then(|at| runs.get(usize::try_from(at).ok()?));
@@ -210,12 +229,17 @@ fn stage(metrics: &mut Metrics, section: &Value, predicted: &BTreeMap<&str, f64>
 }
 
 /// What the past makes of stages: a change where one is known, and whether it is a regression.
-fn changes(metrics: &mut Metrics, body: &Body) {
+fn changes(metrics: &mut Metrics, body: &Body, unnamed: &BTreeSet<&str>) {
     let judgement = body.get("judgement");
     let mut stages = BTreeSet::new();
     for one in list(judgement.and_then(|judgement| judgement.get("series"))) {
         let [stage, metric, verdict] =
             ["stage", "metric", "verdict"].map(|name| one[name].as_str().unwrap_or_default());
+        let stage = if unnamed.contains(stage) {
+            UNNAMED
+        } else {
+            stage
+        };
         stages.insert(stage);
         if stages.len() > STAGES_MAX {
             return;

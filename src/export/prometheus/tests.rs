@@ -142,15 +142,18 @@ fn a_stage_and_a_budget_are_told_under_their_names() {
     let stage = |name: &str| json!({"stage": name, "median_run": 1, "runs": [run("failed"), run("passed")]});
     let series =
         json!({"stage": "a", "metric": "wall_seconds", "verdict": "regression", "effect": 0.25});
-    let body =
-        json!({"stages": [stage("a"), stage("a\"\n\u{202e}")], "judgement": {"series": [series]}});
+    let unnamed = json!({"stage": "tar -cf /srv/x", "command": "tar -cf /srv/x", "median_run": 1, "runs": [run("passed"), run("passed")]});
+    let slower = json!({"stage": "tar -cf /srv/x", "metric": "cpu_seconds", "verdict": "ok", "effect": 0.5});
+    let body = json!({"stages": [stage("a"), stage("a\"\n\u{202e}"), unnamed], "judgement": {"series": [series, slower]}});
     assert_has(
         &metrics(&envelope("profile", "pass", body), &[]),
         &[
             r#"agp_stage_duration_seconds{command="profile",stage="a"} 2.5"#,
             r#"agp_stage_duration_seconds{command="profile",stage="a\"\\n\\u{202e}"} 2.5"#,
             r#"agp_stage_failed_ratio{command="profile",stage="a"} 0.5"#,
-            r#"agp_run_error_ratio{command="profile"} 0.5"#,
+            r#"agp_stage_failed_ratio{command="profile",stage="command"} 0"#,
+            r#"agp_stage_change_ratio{command="profile",stage="command",metric="cpu_seconds"} 0.5"#,
+            r#"agp_run_error_ratio{command="profile"} 0.3333333333333333"#,
             r#"agp_stage_change_ratio{command="profile",stage="a",metric="wall_seconds"} 0.25"#,
             r#"agp_stage_regression{command="profile",stage="a",metric="wall_seconds"} 1"#,
         ],
