@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::body::StageBudget;
 use super::confine::Room;
-use crate::base::naming;
+use crate::base::{clock, naming};
 use crate::budget::{self, Question, WeighRequest, Weighed, Window};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::measure::{Bounds, Expected, Pass};
@@ -23,7 +23,7 @@ use crate::pipeline::Allowance;
 use crate::policy::{FailurePattern, Stage};
 use crate::process::{self, Ended, Governed, Identity, QueryError};
 use crate::report::{Explanation, Finding, Report, Resource, Verdict, codes};
-use crate::rollback::{Hands, Place, Watch, Worked};
+use crate::rollback::{self, Hands, Place, RestoreRequest, Watch, Worked};
 use crate::system;
 
 /// What a run needs to know.
@@ -39,6 +39,8 @@ pub(super) struct Terms<'a> {
     /// Text for /bin/sh.
     pub(super) checks: &'a [String],
     pub(super) signs: bool,
+    /// Whether stages run again, from the snapshot, to tell whether they have become slower.
+    pub(super) repeats: bool,
 }
 
 /// What was done so far.
@@ -212,7 +214,7 @@ impl<'a> Governing<'a> {
             confine: room.as_ref().map(Room::confine),
             variables: &variables,
         };
-        let (ended, seconds) = self.terms.pass.next(&bounds, started)?;
+        let (ended, seconds) = self.terms.pass.run((at, &bounds), started)?;
         let mut worked = Worked::of(&format!("the stage `{name}`"), ended);
         if let Some(places) = room.as_ref().map(|room| room.shown(self.terms.directory)) {
             let hint = format!(
@@ -258,17 +260,54 @@ impl<'a> Governing<'a> {
             .map_err(|error| Failure::new(Kind::Output, error))
     }
 
-    /// Runs stages until one fails or does what it may not.
+    /// Runs all stages, and again from the snapshot where that is wanted to tell whether they have become
+    /// slower.
     fn stages(
+        &mut self,
+        snapshot: &str,
+        started: &mut dyn FnMut(Identity),
+    ) -> Result<Worked, Failure> {
+        let mut before = self.invalid_before();
+        self.budgets()?;
+        loop {
+            let mut worked = self.once(snapshot, started)?;
+            let is_good = |one: &Finding| one.verdict == Verdict::Pass;
+            let is_whole = worked.ended.is_success() && worked.findings.iter().all(is_good);
+            if !(is_whole && self.terms.repeats && self.terms.pass.wants_more()) {
+                worked.findings.append(&mut before);
+                return Ok(worked);
+            }
+            let restored = rollback::restore(self.terms.place, &self.back_to(snapshot));
+            restored.map_err(crate::cli::rollback::failure)?;
+        }
+    }
+
+    /// How the trees come back before the stages run once more.
+    fn back_to<'s>(&self, snapshot: &'s str) -> RestoreRequest<'s> {
+        RestoreRequest {
+            snapshot: Some(snapshot),
+            absent: &[],
+            targets: &[],
+            include: Globs::default(),
+            keep_failed: false,
+            verify: true,
+            allow_incomplete: false,
+            now: clock::now(),
+            audit_head: None,
+        }
+    }
+
+    /// Runs stages until one fails or does what it may not.
+    fn once(
         &mut self,
         snapshot: &str,
         started: &mut dyn FnMut(Identity),
     ) -> Result<Worked, Failure> {
         let mut all = Worked {
             ended: Ended::Code(0),
-            findings: self.invalid_before(),
+            findings: Vec::new(),
         };
-        self.budgets()?;
+        (self.did.stages_passed, self.did.entries_changed) = (0, 0);
         let watch = Watch::from(self.terms.place, snapshot);
         let mut watch = watch.map_err(crate::cli::rollback::failure)?;
         for at in 0..self.did.budget.len() {
