@@ -13,6 +13,7 @@ use super::{env, exit};
 use crate::base::clock::{self, Timestamp};
 use crate::base::files::{self, FileError};
 use crate::export::Document;
+use crate::policy::Metrics;
 use crate::report::{
     AuditHead, Envelope, Finding, PolicyReference, REPORT_VERSION, Report, ResourceUsage, Tool,
     Verdict,
@@ -35,6 +36,8 @@ pub(super) struct Run<'a> {
     pub(super) policy: PolicyReference,
     pub(super) warnings: Vec<Finding>,
     pub(super) notifier: Option<Notifier>,
+    /// Where its metrics are wanted; nowhere before the policy is known.
+    pub(super) metrics: Metrics,
 }
 
 impl<'a> Run<'a> {
@@ -42,12 +45,13 @@ impl<'a> Run<'a> {
         let mut id = [0; 16];
         // Without randomness the identifier is merely not unique.
         let _ = getrandom::fill(&mut id);
+        let id = hex::encode(id);
         Self {
             global,
-            printer: Printer::new(global),
+            printer: Printer::of_run(global, &name, &id),
             name,
             reports_to_output,
-            id: hex::encode(id),
+            id,
             started_at: clock::now(),
             started: Instant::now(),
             directory: env::directory(),
@@ -57,6 +61,7 @@ impl<'a> Run<'a> {
             },
             warnings: Vec::new(),
             notifier: None,
+            metrics: Metrics::default(),
         }
     }
 
@@ -170,10 +175,17 @@ impl<'a> Run<'a> {
             self.envelope((report, code), head.as_ref())
         };
         let mut envelope = enveloped(&report);
+        let unpublished = self.publish(&report, &envelope);
+        if !unpublished.is_empty() {
+            report.add(unpublished);
+            envelope = enveloped(&report);
+        }
         let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
         if !troubles.is_empty() {
             report.add(troubles);
             envelope = enveloped(&report);
+            // What could not be left has been told once.
+            self.publish(&report, &envelope);
         }
         let unheard = self.alert((&report, envelope.exit_code));
         if !unheard.is_empty() {
@@ -252,13 +264,16 @@ impl<'a> Run<'a> {
         let code = exit::code(Err(failure));
         let delivery = self.delivery();
         let mut envelope = self.envelope((&report, code), head);
+        // Where no output may be touched, that of metrics may be the one that stands in the way.
         if !failure.keeps_output {
-            let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
-            if !troubles.is_empty() {
-                self.printer.failure(&troubles);
-                report.add(troubles);
-                envelope = self.envelope((&report, code), head);
-            }
+            let mut troubles = self.publish(&report, &envelope);
+            report.add(troubles.clone());
+            envelope.findings.clone_from(&report.findings);
+            let unwritten = delivery.write_files(&self.document(&report, &envelope), &artifact);
+            report.add(unwritten.clone());
+            envelope.findings.clone_from(&report.findings);
+            troubles.extend(unwritten);
+            self.printer.failure(&troubles);
         }
         let unheard = self.alert((&report, code));
         if !unheard.is_empty() {
@@ -276,10 +291,16 @@ impl<'a> Run<'a> {
         delivery.tell_failure(&document, &artifact)
     }
 
+    /// Leaves the metrics where they are wanted; gives what could not be left, which changes no answer.
+    fn publish(&self, report: &Report, envelope: &Body) -> Vec<Finding> {
+        let document = self.document(report, envelope);
+        super::publish::publish(self.global, &self.metrics, &document)
+    }
+
     fn delivery(&self) -> Delivery<'_> {
         Delivery {
             global: self.global,
-            printer: self.printer,
+            printer: self.printer.clone(),
         }
     }
 
@@ -292,6 +313,7 @@ impl<'a> Run<'a> {
             explanations: &report.explanations,
             fingerprints_last: report.fingerprints_last,
             directory: &self.directory,
+            labels: &self.metrics.labels,
         }
     }
 
@@ -336,5 +358,6 @@ fn resource_usage() -> ResourceUsage {
 /// The failure of a command that makes no report but was asked for one.
 pub(super) fn no_report() -> Failure {
     let text = "this command prints what it makes, not a report";
-    Failure::because(Kind::Usage, text).with_hint("leave `--report` and `--format` out")
+    Failure::because(Kind::Usage, text)
+        .with_hint("leave `--report`, `--format` and `--metrics-file` out")
 }

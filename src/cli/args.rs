@@ -1,6 +1,6 @@
 //! The command line: every flag and its help text.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -143,7 +143,7 @@ pub struct Global {
     )]
     pub json: bool,
     /// Write the report in this format to this file, `-` for stdout; repeatable. Formats: json,
-    /// sarif, junit, csv, markdown, github, gitlab, html, trace
+    /// sarif, junit, csv, markdown, github, gitlab, html, trace, prometheus
     #[arg(
         long,
         global = true,
@@ -152,6 +152,25 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub report: Vec<ReportTo>,
+    /// Leave the run's metrics in this file in Prometheus' text format, beside those of other commands
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE.prom",
+        value_parser = OsStringValueParser::new().try_map(metrics_file),
+        help_heading = "Global options"
+    )]
+    pub metrics_file: Option<PathBuf>,
+    /// Choose what stderr carries: text for people, or one JSON object a line for collectors of logs
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
+    pub log_format: LogFormat,
     /// Say more; twice for everything
     #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
@@ -185,6 +204,17 @@ pub struct Global {
     /// Fail (exit code 2, unless the answer is 19) where an alert of this run is not delivered
     #[arg(long, global = true, help_heading = "Global options")]
     pub require_notify: bool,
+}
+
+/// Refuses what is no file that others can collect.
+fn metrics_file(text: OsString) -> Result<PathBuf, &'static str> {
+    match text.as_bytes() {
+        b"" => Err("no file"),
+        b"-" => {
+            Err("`-` is no file; `--report prometheus=-` puts the metrics of this run on stdout")
+        }
+        _ => Ok(text.into()),
+    }
 }
 
 /// A report in one more format.
@@ -237,6 +267,16 @@ pub enum Format {
     Markdown,
 }
 
+/// What stderr carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -270,14 +310,18 @@ impl Global {
         self.json || self.format == Some(Format::Json)
     }
 
-    /// The files that `--output` and `--report` name.
+    /// The files that `--output`, `--report` and `--metrics-file` name.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let output = self.output.as_deref();
         let output = output.filter(|_| !self.output_is_stdout());
+        output.into_iter().chain(self.files_beside())
+    }
+
+    /// The same without `--output`.
+    pub fn files_beside(&self) -> impl Iterator<Item = &Path> {
         let reports = self.report.iter().filter(|wanted| !wanted.is_stdout());
-        output
-            .into_iter()
-            .chain(reports.map(|wanted| wanted.file.as_path()))
+        let reports = reports.map(|wanted| wanted.file.as_path());
+        reports.chain(self.metrics_file.as_deref())
     }
 
     /// The formats in which stdout is to carry the report in place of text for people.
@@ -294,7 +338,9 @@ impl Global {
 
     /// Whether the report is asked for in a format that not every command can answer with.
     pub fn wants_report(&self) -> bool {
-        self.format == Some(Format::Markdown) || !self.report.is_empty()
+        self.format == Some(Format::Markdown)
+            || !self.report.is_empty()
+            || self.metrics_file.is_some()
     }
 
     /// Whether `--output` means stdout.

@@ -123,6 +123,7 @@ impl Delivery<'_> {
         if stream == Stream::Stdout {
             self.printer.alarm(report);
         }
+        self.printer.log_report(report, document.envelope);
         let written = match (format, artifact) {
             (_, Artifact::Stdout(write)) => self.printer.data(write),
             (Some(format), _) => self.write_stdout(format, document),
@@ -141,6 +142,8 @@ impl Delivery<'_> {
         document: &Document<'_>,
         artifact: &Artifact,
     ) -> Result<(), Failure> {
+        self.printer
+            .log_outcome(document.headline, document.envelope);
         let format = self.stdout_format(artifact);
         let written = format.map(|format| self.write_stdout(format, document));
         written.unwrap_or(Ok(())).map_err(output_failure("stdout"))

@@ -15,10 +15,12 @@ pub mod guard;
 pub mod guard_report;
 mod kept;
 mod keys;
+mod log;
 pub mod measure;
 mod notify;
 pub mod past;
 pub mod profile;
+mod publish;
 mod record;
 pub mod reference;
 mod render;
@@ -103,6 +105,14 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
         .filter_map(|value| ReportTo::parse(&value).ok())
         .filter(|wanted| reports && is_place(&wanted.file))
         .collect();
+    let metrics = values_of(arguments, &["--metrics-file"]).into_iter().next();
+    global.metrics_file = metrics
+        .map(PathBuf::from)
+        .filter(|file| reports && is_place(file));
+    let log = values_of(arguments, &["--log-format"]).into_iter().next();
+    if let Some(log) = log.as_ref().and_then(|log| log.to_str()) {
+        global.log_format = args::LogFormat::from_str(log, false).unwrap_or_default();
+    }
     (verb, global)
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -10,11 +11,14 @@ use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use serde_json::{Map, Value};
 
-use super::args::{Color, Global};
+use super::args::{Color, Global, LogFormat};
+use super::log::{Level, Log};
+use crate::base::clock;
 use crate::base::units::{self, printable};
 use crate::inventory::Progress;
-use crate::report::{Category, Finding, Report, State, Verdict, codes};
+use crate::report::{Category, Envelope, Finding, Report, State, Verdict, codes};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -36,9 +40,11 @@ pub enum Stream {
 }
 
 /// How to print.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Printer {
     choice: Color,
+    /// Whose lines stderr carries in place of text; `None` where it carries text.
+    log: Option<Rc<Log>>,
     /// How often `--verbose` was given.
     pub verbose: u8,
     /// Whether only errors are to be said.
@@ -50,8 +56,23 @@ impl Printer {
     pub fn new(global: &Global) -> Self {
         Self {
             choice: global.color,
+            log: None,
             verbose: global.verbose,
             quiet: global.quiet,
+        }
+    }
+
+    /// The same for a run, which its lines for collectors name.
+    pub fn of_run(global: &Global, command: &str, run_id: &str) -> Self {
+        let log = || {
+            Rc::new(Log {
+                command: command.to_owned(),
+                run_id: run_id.to_owned(),
+            })
+        };
+        Self {
+            log: (global.log_format == LogFormat::Json).then(log),
+            ..Self::new(global)
         }
     }
 
@@ -80,19 +101,57 @@ impl Printer {
     /// # Errors
     /// Those of stdout; what cannot be said on stderr is lost.
     pub fn report(&self, report: &Report, stream: Stream) -> io::Result<()> {
-        let text = self.report_text(report);
-        match stream {
-            Stream::Stderr => {
-                self.say(&text);
+        match (stream, &self.log) {
+            (Stream::Stderr, Some(_)) => Ok(()),
+            (Stream::Stderr, None) => {
+                self.say(&self.report_text(report));
                 Ok(())
             }
-            Stream::Stdout => self.text(&text),
+            (Stream::Stdout, _) => self.text(&self.report_text(report)),
+        }
+    }
+
+    /// Logs a report's findings and how the run came out, where collectors read stderr, whatever
+    /// stdout carries.
+    pub fn log_report(&self, report: &Report, envelope: &Envelope<Map<String, Value>>) {
+        let shown = self.shown(report);
+        let limit = self.findings_shown();
+        self.log_findings(&shown[..shown.len().min(limit)]);
+        if let Some(log) = self.log.as_ref().filter(|_| shown.len() > limit) {
+            let text = format!("and {} more; `--verbose` shows all", shown.len() - limit);
+            self.log_line(Level::Info, log.note(clock::now(), Level::Info, &text));
+        }
+        self.log_outcome(&report.headline, envelope);
+    }
+
+    /// Logs how a run came out, where collectors read stderr.
+    pub fn log_outcome(&self, headline: &str, envelope: &Envelope<Map<String, Value>>) {
+        if let Some(log) = &self.log {
+            let level = Level::of_code(envelope.exit_code);
+            self.log_line(level, log.outcome(envelope, &inert(headline)));
+        }
+    }
+
+    fn log_findings(&self, findings: &[&Finding]) {
+        for (log, finding) in findings
+            .iter()
+            .filter_map(|finding| Some((self.log.as_ref()?, finding)))
+        {
+            let line = log.finding(clock::now(), finding, inert);
+            self.log_line(Level::of(finding), line);
+        }
+    }
+
+    fn log_line(&self, level: Level, line: String) {
+        if !self.quiet || level == Level::Error {
+            self.say(&line);
         }
     }
 
     /// Says on stderr too what must be heard where nobody reads the report: that the secret is weak.
     pub fn alarm(&self, report: &Report) {
-        let weak = |finding: &&Finding| finding.code == &codes::KEY_WEAK && !self.quiet;
+        let is_told = !self.quiet && self.log.is_none();
+        let weak = |finding: &&Finding| finding.code == &codes::KEY_WEAK && is_told;
         let text: String = report
             .findings
             .iter()
@@ -104,6 +163,9 @@ impl Printer {
 
     /// Prints findings of a command that could not answer, on stderr.
     pub fn failure(&self, findings: &[Finding]) {
+        if self.log.is_some() {
+            return self.log_findings(&findings.iter().collect::<Vec<_>>());
+        }
         let text: String = findings.iter().map(error_block).collect();
         self.say(&text);
     }
@@ -133,8 +195,13 @@ impl Printer {
 
     /// Prints a line on stderr unless `--quiet`.
     pub fn note(&self, text: &str) {
-        if !self.quiet {
-            self.say(&format!("{DIM}{text}{DIM:#}\n"));
+        match &self.log {
+            Some(log) => {
+                let line = log.note(clock::now(), Level::Info, &inert(text));
+                self.log_line(Level::Info, line);
+            }
+            None if !self.quiet => self.say(&format!("{DIM}{text}{DIM:#}\n")),
+            None => {}
         }
     }
 
@@ -150,6 +217,13 @@ impl Printer {
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
             Color::Auto => AutoStream::choice(stream),
+        }
+    }
+
+    fn findings_shown(&self) -> usize {
+        match self.verbose {
+            0 => FINDINGS_SHOWN,
+            _ => usize::MAX,
         }
     }
 
@@ -175,11 +249,7 @@ impl Printer {
     fn report_text(&self, report: &Report) -> String {
         let mut text = String::new();
         let shown = self.shown(report);
-        let limit = if self.verbose > 0 {
-            usize::MAX
-        } else {
-            FINDINGS_SHOWN
-        };
+        let limit = self.findings_shown();
         for finding in shown.iter().take(limit) {
             text.push_str(&finding_line(finding));
         }
@@ -254,9 +324,13 @@ fn finding_line(finding: &Finding) -> String {
     format!("{place}{style}{level}{style:#}: {message}{beside} {DIM}[{code}]{DIM:#}\n")
 }
 
-/// An error on its own: what, where, and the remedy.
+/// An error on its own, or a warning beside one: what, where, and the remedy.
 fn error_block(finding: &Finding) -> String {
-    let mut text = format!("{ERROR}error{ERROR:#}: {}\n", inert(&finding.message));
+    let (style, word) = match finding.verdict {
+        Verdict::Pass => (WARNING, "warning"),
+        _ => (ERROR, "error"),
+    };
+    let mut text = format!("{style}{word}{style:#}: {}\n", inert(&finding.message));
     if let Some(place) = place(finding) {
         text.push_str(&format!("  at {}\n", place.trim_end_matches(':')));
     }
@@ -293,7 +367,7 @@ pub struct ProgressBar {
 impl ProgressBar {
     /// Starts showing, if anybody is looking.
     pub fn start(progress: &Arc<Progress>, printer: &Printer) -> Option<Self> {
-        if printer.quiet || !io::stderr().is_terminal() {
+        if printer.quiet || printer.log.is_some() || !io::stderr().is_terminal() {
             return None;
         }
         let stop = Arc::new(AtomicBool::new(false));

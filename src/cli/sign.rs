@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::spine::{Context, Done};
-use super::{env, spine};
+use super::{env, publish, spine};
 use crate::base::clock::Timestamp;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
@@ -326,11 +326,11 @@ fn refuse_reports_within(
     root: &Path,
     exempt: &[RelPath],
 ) -> Result<(), Failure> {
-    let reports = context.global.report.iter();
-    for wanted in reports.filter(|wanted| !wanted.is_stdout()) {
-        let within = naming::path_within(root, &wanted.file);
+    let metrics = publish::textfile_of_policy(context.global, &context.policy.policy.metrics);
+    for file in context.global.files_beside().chain(metrics) {
+        let within = naming::path_within(root, file);
         if let Some(path) = within.filter(|path| !exempt.iter().any(|one| path.is_within(one))) {
-            let shown = naming::shown(&wanted.file);
+            let shown = naming::shown(file);
             let text = format!("the report `{shown}` would lie in the tree that is signed");
             return Err(Failure::because(Kind::Usage, text)
                 .with_hint(format!("write it elsewhere, or give `--exempt {path}`"))

@@ -99,7 +99,7 @@ impl Context<'_> {
 
     /// Says something beside data that is written when the verb has returned.
     pub fn later_note(&self) -> impl Fn(&str) + 'static {
-        let printer = self.printer;
+        let printer = self.printer.clone();
         move |text| printer.note(text)
     }
 
@@ -225,6 +225,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
                 sha256: policy.sha256,
             };
             run.warnings = warnings(&policy);
+            run.metrics.clone_from(&policy.policy.metrics);
             govern(run, cli, (&policy, &conduct))
         }
         Err(failure) => run.end(Err(failure), None),
@@ -270,7 +271,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         started_at: run.started_at,
         audit_head,
         progress: &progress,
-        printer: run.printer,
+        printer: run.printer.clone(),
         keyring,
     };
     let mut result = pending.and_then(|warning| {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
+use super::publish;
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
 use crate::base::relpath::RelPath;
@@ -166,8 +167,9 @@ impl VerifyArgs {
         };
         let cache_dir = self.cache_dir(context);
         let _bar = context.show_progress();
+        let metrics = publish::textfile_of_policy(context.global, &context.policy.policy.metrics);
         let outputs = context.global.files().chain(self.state.as_deref());
-        let outputs: Vec<&Path> = outputs.collect();
+        let outputs: Vec<&Path> = outputs.chain(metrics).collect();
         let mut all = Vec::with_capacity(manifests.len());
         for manifest in &manifests {
             let request = Request {

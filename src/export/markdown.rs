@@ -66,7 +66,7 @@ pub fn markdown(document: &Document<'_>, bytes_max: usize) -> String {
 
 /// The stages of a profile and what the past makes of them; nothing for another report.
 fn profile(document: &Document<'_>, page: &mut Page) {
-    let body = &document.envelope.body;
+    let body = document.sections_of("profile");
     let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
     let stages = list(body.get("stages"));
     let head = "\n### Stages\n\n| stage | runs | wall | CPU | peak memory | held up by | share |\n|---|--:|--:|--:|--:|---|--:|\n";

@@ -10,6 +10,7 @@ mod gitlab;
 mod html;
 mod junit;
 mod markdown;
+mod prometheus;
 mod row;
 mod sarif;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod trace;
 
 pub use markdown::{MARKDOWN_BYTES_MAX, markdown};
+pub use prometheus::Metrics;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -42,6 +44,17 @@ pub struct Document<'a> {
     pub fingerprints_last: bool,
     /// The directory that relative paths of findings start from; absolute.
     pub directory: &'a str,
+    /// Labels that the policy gives to every metric.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Document<'a> {
+    /// The sections of another verb that took part in this one, or else this report's own: a run holds
+    /// those of all its verbs.
+    fn sections_of(&self, verb: &str) -> &'a Map<String, Value> {
+        let body = &self.envelope.body;
+        body.get(verb).and_then(Value::as_object).unwrap_or(body)
+    }
 }
 
 /// A format.
@@ -65,11 +78,13 @@ pub enum Format {
     Html,
     /// Trace events, for Perfetto and Chrome.
     Trace,
+    /// Metrics in Prometheus' text format.
+    Prometheus,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Json,
         Self::Sarif,
         Self::Junit,
@@ -79,6 +94,7 @@ impl Format {
         Self::Gitlab,
         Self::Html,
         Self::Trace,
+        Self::Prometheus,
     ];
 
     /// Its name on the command line.
@@ -93,6 +109,7 @@ impl Format {
             Self::Gitlab => "gitlab",
             Self::Html => "html",
             Self::Trace => "trace",
+            Self::Prometheus => "prometheus",
         }
     }
 
@@ -117,6 +134,7 @@ pub fn write(format: Format, document: &Document<'_>, out: &mut dyn Write) -> io
         Format::Gitlab => json(&gitlab::gitlab(document), out),
         Format::Html => out.write_all(html::html(document).as_bytes()),
         Format::Trace => json(&trace::trace(document), out),
+        Format::Prometheus => write!(out, "{}", Metrics::of(document)),
     }
 }
 

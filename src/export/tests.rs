@@ -113,6 +113,7 @@ fn written(format: Format, envelope: &Envelope<Map<String, Value>>) -> String {
         explanations: &BTreeMap::from([("example.token".to_owned(), explanation)]),
         fingerprints_last: true,
         directory: "/srv",
+        labels: &BTreeMap::new(),
     };
     let mut out = Vec::new();
     write(format, &document, &mut out).unwrap();
@@ -426,6 +427,7 @@ fn markdown_stays_within_its_bound_and_counts_what_it_left_out() {
         explanations: &explanations,
         fingerprints_last: true,
         directory: "/srv",
+        labels: &BTreeMap::new(),
     };
     for bytes_max in [0, 300, 1_000, 10_000, MARKDOWN_BYTES_MAX] {
         let page = markdown(&document, bytes_max);
@@ -561,6 +563,7 @@ fn markdown_begins_with_the_page_of_the_verb_or_shows_its_lines_and_tells_what_w
         explanations: &explanations,
         fingerprints_last: true,
         directory: "/srv",
+        labels: &BTreeMap::new(),
     };
     let page = markdown(&document, MARKDOWN_BYTES_MAX);
     let lines = "````text\n  one ``` fence\n  \\u{1b}[31mtwo\n````\n";
@@ -581,4 +584,28 @@ fn markdown_begins_with_the_page_of_the_verb_or_shows_its_lines_and_tells_what_w
         page.starts_with("## agp ") && page.contains("a/b"),
         "{page}"
     );
+}
+
+#[test]
+fn a_page_stays_small_whatever_was_found_and_says_what_it_leaves_out() {
+    let many = |count: usize| {
+        let all = (0..count).map(|at| {
+            finding(
+                &format!("some/folder/of/files/number {at:06}.txt"),
+                "content changed",
+            )
+        });
+        written(Format::Html, &envelope(all.collect()))
+    };
+    let page = many(10_000);
+    assert!(page.len() <= 300_000, "{} bytes", page.len());
+    assert!(
+        page.contains(" more.</p>") && page.contains("<code>--report json=FILE</code> has all")
+    );
+    let (_, data) = page.split_once("id=\"agp-report\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    let kept = data["findings"].as_array().unwrap().len();
+    assert!((200..10_000).contains(&kept), "{kept}");
+    let page = many(100);
+    assert!(!page.contains(" more.</p>") && !page.contains("has all"));
 }

@@ -38,7 +38,7 @@ pub(super) fn trace(document: &Document<'_>) -> Value {
             },
         }),
     ];
-    let mut runs: Vec<Run<'_>> = runs(&envelope.body).collect();
+    let mut runs: Vec<Run<'_>> = runs(document.sections_of("profile")).collect();
     runs.sort_by(|a, b| a.start.total_cmp(&b.start));
     // Runs follow each other; that their clock starts a moment after the command's is not known here,
     // so the last of them may not end after it.

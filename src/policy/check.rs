@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::describe;
 use super::place::{Kind, Member, Node, Place, Problem, SyntaxProblem};
-use super::raw::Policy;
+use super::raw::{Policy, RESERVED_LABELS};
 use crate::base::clock::Timestamp;
 use crate::base::units::printable;
 
@@ -277,6 +277,10 @@ impl Checker {
         if let Some(Kind::Object(channels)) = channels.map(|node| &node.kind) {
             channels.iter().for_each(|channel| self.complete(channel));
         }
+        let labels = root.at("/metrics/labels").map(|node| &node.kind);
+        if let Some(Kind::Object(labels)) = labels {
+            labels.iter().for_each(|label| self.free(label));
+        }
     }
 
     fn note_at(&mut self, pointer: String, offset: usize, message: String) {
@@ -324,6 +328,15 @@ impl Checker {
                     self.note_at(pointer, name.start, message);
                 }
             }
+        }
+    }
+
+    /// Notes a label whose name has another meaning.
+    fn free(&mut self, label: &Member<'_>) {
+        let is_reserved = RESERVED_LABELS.contains(&&*label.key) || label.key.starts_with("__");
+        if is_reserved {
+            let message = format!("the label `{}` has a meaning already", quoted(&label.key));
+            self.note_at("/metrics/labels".into(), label.start, message);
         }
     }
 

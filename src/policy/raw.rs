@@ -633,6 +633,12 @@ impl Default for Audit {
     }
 }
 
+/// Names of labels that metrics have already.
+pub const RESERVED_LABELS: [&str; 13] = [
+    "category", "code", "command", "kind", "metric", "mode", "result", "severity", "stage",
+    "state", "status", "verdict", "version",
+];
+
 /// Where the metrics of a run are left.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -643,7 +649,7 @@ pub struct Metrics {
     /// The URL of a Pushgateway that every run pushes to.
     #[schemars(with = "Option<shape::Filled>")]
     pub pushgateway_url: Option<String>,
-    /// Labels of every metric, by name.
+    /// Labels of every metric, by name; a name that metrics have already, as `command`, is refused.
     #[schemars(extend("propertyNames" = shape_of::<shape::LabelName>()))]
     pub labels: BTreeMap<String, String>,
 }

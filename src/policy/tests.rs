@@ -249,6 +249,10 @@ fn names_what_was_expected_and_what_was_found() {
              digit, found `a-b`",
         ),
         (
+            r#"{"metrics": {"labels": {"command": "x"}}}"#,
+            "/metrics/labels 1:25 the label `command` has a meaning already",
+        ),
+        (
             r#"{"metrics": {"labels": {"a": 1}}}"#,
             "/metrics/labels/a 1:30 expected text, found 1",
         ),

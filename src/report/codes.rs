@@ -155,6 +155,8 @@ codes! {
     SIGN_ALREADY_EXPIRED = "sign.already_expired", Medium, Verdict::Pass,
         "The manifest states an expiry that has passed, so that it verifies nowhere",
         "give a later `--expires-at`";
+    METRICS_UNDELIVERED = "metrics.undelivered", Low, Verdict::Pass,
+        "The metrics of a run could not be left where the policy or a flag wants them", "";
     AUDIT_UNAVAILABLE = "audit.unavailable", Medium, Verdict::Pass,
         "The command was not recorded in an audit log", "";
     AUDIT_TAMPERED = "audit.tampered", Critical, Verdict::Fail,

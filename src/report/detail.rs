@@ -94,6 +94,14 @@ pub struct Explanation {
 }
 
 impl Category {
+    /// Every category.
+    pub const ALL: [Self; 4] = [
+        Self::Secret,
+        Self::SuspiciousFile,
+        Self::Operation,
+        Self::Configuration,
+    ];
+
     /// The word in reports.
     pub fn word(self) -> &'static str {
         match self {

@@ -29,5 +29,6 @@ mod rollback;
 mod rollback_run;
 mod run;
 mod sign_verify;
+mod sinks;
 mod tidy;
 mod tracked;

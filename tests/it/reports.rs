@@ -11,7 +11,7 @@ use super::harness::{Place, codes, skip};
 const MANIFEST: &str = "tree/integrity_manifest.json";
 
 /// Formats and the files that [`everything`] asks for.
-const FORMATS: [(&str, &str); 9] = [
+const FORMATS: [(&str, &str); 10] = [
     ("json", "report.json"),
     ("sarif", "report.sarif"),
     ("junit", "report.xml"),
@@ -21,6 +21,7 @@ const FORMATS: [(&str, &str); 9] = [
     ("gitlab", "report.gitlab.json"),
     ("html", "report.html"),
     ("trace", "report.trace.json"),
+    ("prometheus", "report.prom"),
 ];
 
 fn everything() -> Vec<String> {

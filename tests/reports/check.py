@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judges the reports of one run, each format by a reader that is not ours.
 
-    check.py FOLDER          report.json beside report.{sarif,xml,csv,md,github,gitlab.json,html,trace.json}
+    check.py FOLDER          report.json beside report.{sarif,xml,csv,md,github,gitlab.json,html,trace.json,prom}
     check.py --log FILE...   what the SARIF validator wrote: it came to its end, and found no error
 
 Markdown needs `cmarkgfm`; without it that part is left out and said so, but not where CI is set.
@@ -197,6 +197,16 @@ def trace(text, report):
             must((begin <= other and after <= end + 1) or end <= other + 1, "spans cross", begin, other)
 
 
+def metrics(text, report):
+    # promtool reads the metrics of every verb in tests/metrics; here is what only the report knows.
+    samples = [line for line in text.split("\n") if line and not line.startswith("# ")]
+    must(text.endswith("\n") and all(re.fullmatch(r'agp_\w+\{(\w+="([^"\\]|\\.)*",?)+\} \S+', one) for one in samples), text)
+    code = [one for one in samples if one.startswith("agp_run_exit_code{")]
+    must(len(code) == 1 and code[0].endswith(f"}} {report['exit_code']}"), code)
+    for finding in report["findings"]:
+        must(finding["path"] is None or finding["path"] not in text, "a path in the metrics", finding["path"])
+
+
 def validator_log(path):
     log = json.loads(path.read_text(encoding="utf-8-sig"))
     run = log["runs"][0]
@@ -221,6 +231,7 @@ READERS = {
     "gitlab.json": gitlab,
     "html": page,
     "trace.json": trace,
+    "prom": metrics,
 }
 
 

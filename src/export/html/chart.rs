@@ -39,6 +39,10 @@ impl Plot<'_> {
         };
         let values = self.series.iter().flat_map(|series| series.values);
         let top = values.fold(0.0, |top: f64, value| top.max(*value));
+        // Nothing was seen: work that was over before anybody looked.
+        if top <= 0.0 {
+            return;
+        }
         page.raw("<figure class=\"plot\"><figcaption><b>")
             .text(self.title);
         page.raw("</b> <span class=\"dim\">")
@@ -59,8 +63,7 @@ impl Plot<'_> {
             &format!("{}: {}", self.title, self.peak),
         );
         page.raw("<path class=\"grid\" d=\"M0 1H1000M0 100H1000M0 199H1000\"/>");
-        // All zero: the line lies on the ground.
-        let scale = if top > 0.0 { (HEIGHT - 6.0) / top } else { 0.0 };
+        let scale = (HEIGHT - 6.0) / top;
         for series in self.series {
             self.line(page, series, (end, scale));
         }

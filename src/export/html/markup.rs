@@ -67,6 +67,11 @@ impl Markup {
         self
     }
 
+    /// Its length so far, bytes.
+    pub(super) fn len(&self) -> usize {
+        self.html.len()
+    }
+
     /// The page.
     pub(super) fn into_string(self) -> String {
         self.html

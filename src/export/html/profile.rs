@@ -1,5 +1,7 @@
 //! What only a profile has: the stages over time, where each one's time went, and its plots.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::chart::{self, Bar, Past, Plot, Series};
@@ -252,22 +254,48 @@ fn judgement(page: &mut Markup, judgement: &Value) {
     if all.is_empty() {
         return;
     }
-    page.raw("<h2>Compared with the past</h2>\n<p class=\"dim\">Every point is a run, the newest on the right; lines are levels, and within the band a change may stay unseen.</p>\n");
+    page.raw("<h2>Compared with the past</h2>\n");
+    let (young, all): (Vec<&Value>, Vec<&Value>) = all
+        .iter()
+        .partition(|series| series["verdict"] == "not_enough_history");
+    if !all.is_empty() {
+        page.raw("<p class=\"dim\">Every point is a run, the newest on the right; lines are levels, and within the band a change may stay unseen.</p>\n");
+    }
+    let name = |series: &Value, key: &str| series[key].as_str().unwrap_or_default().to_owned();
     for series in all {
-        let name = |key: &str| series[key].as_str().unwrap_or_default().to_owned();
+        let name = |key: &str| name(series, key);
         let (stage, metric, verdict) = (name("stage"), name("metric"), name("verdict"));
         page.within("<section class=\"card\"><h3>", &stage, " ");
         page.within("<span class=\"dim\">", &metric, "</span> ");
         page.raw(match verdict.as_str() {
             "regression" => "<span class=\"badge fail\">",
             "inconclusive" => "<span class=\"badge warn\">",
-            "not_enough_history" => "<span class=\"badge plain\">",
             _ => "<span class=\"badge\">",
         });
         page.text(&verdict.replace('_', " ")).raw("</span></h3>");
         page.within("<p>", &name("why"), "</p>\n");
         past(page, series, &format!("{stage}, {metric}"));
         page.raw("</section>\n");
+    }
+    if !young.is_empty() {
+        let mut stages: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for series in young {
+            let metric = name(series, "metric").replace('_', " ");
+            stages
+                .entry(name(series, "stage"))
+                .or_default()
+                .push(metric);
+        }
+        let stages = stages.iter();
+        let stages: Vec<String> = stages
+            .map(|(stage, metrics)| format!("{stage} ({})", metrics.join(", ")))
+            .collect();
+        let text = stages.join("; ");
+        page.within(
+            "<p class=\"dim\">Not enough past runs yet: ",
+            &text,
+            ".</p>\n",
+        );
     }
 }
 
