@@ -9,7 +9,7 @@ use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, past, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
-use crate::{audit, budget, integrity, policy, rollback};
+use crate::{audit, budget, integrity, part, policy, rollback};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,6 +18,8 @@ pub enum Schema {
     Policy,
     /// The integrity manifest
     Manifest,
+    /// One line of a part of `--shard`
+    Part,
     /// A snapshot of `agp rollback`
     Snapshot,
     /// A playbook of `agp rollback`
@@ -48,6 +50,7 @@ impl Schema {
         match self {
             Self::Policy => policy::schema(),
             Self::Manifest => integrity::schema(),
+            Self::Part => part::schema(),
             Self::Snapshot => rollback::snapshot_schema(),
             Self::Playbook => rollback::playbook_schema(),
             Self::ReportSign => envelope::<sign::SignBody>(),
