@@ -198,10 +198,12 @@ mod schedule {
     use super::{SHARD_COUNT, Shard};
 
     type Look<'l> = &'l dyn Fn(&str) -> Option<String>;
+    /// What one of them says, if it is at work.
+    type Scheduler = fn(Look<'_>) -> Result<Option<Numbers>, String>;
 
     /// The one shard that the variables say.
     pub(super) fn shard(look: Look<'_>) -> Result<Shard, String> {
-        let schedulers: [fn(Look<'_>) -> Result<Option<Numbers>, String>; 4] = [
+        let schedulers: [Scheduler; 4] = [
             slurm,
             |look| {
                 zero_based(

@@ -678,3 +678,37 @@ fn what_a_shard_cannot_read_is_told_by_the_merge() {
     assert_eq!(merged.code, 2, "{merged:?}");
     assert_eq!(merged.json()["findings"], whole.json()["findings"]);
 }
+
+#[test]
+fn the_page_of_the_format_names_every_field() {
+    fn names(value: &Value, found: &mut Vec<String>) {
+        for (name, inner) in value.as_object().into_iter().flatten() {
+            found.push(name.clone());
+            if name != "asked" {
+                names(inner, found);
+            }
+        }
+    }
+    let place = place();
+    place.write("tree/id_rsa", "x");
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.at("tree/fifo"), 0o600.into()).unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/formats/part.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let schema = place.run(["tool", "schema", "part"]).json();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for command in ["sign --input-dir tree", "guard --target tree"] {
+        for part in share(&place, command, 2) {
+            for line in place.read(&part).lines() {
+                let line: Value = serde_json::from_str(line).unwrap();
+                assert!(schema.is_valid(&line), "{line}");
+                let mut found = Vec::new();
+                names(&line, &mut found);
+                found.retain(|name| !page.contains(&format!("`{name}`")));
+                assert!(
+                    found.is_empty(),
+                    "docs/formats/part.md does not name {found:?}"
+                );
+            }
+        }
+    }
+}
