@@ -153,11 +153,15 @@ impl GuardArgs {
             return rules.run(context);
         }
         self.check_flags(context)?;
+        let joined = self.share.join(context)?;
+        // What unproven parts name is not read.
+        let is_proven = !matches!(joined, Joined::Refused(_));
+        let rules = if is_proven { &self.rules[..] } else { &[] };
         let Selection {
             mut pack,
             sha256,
             disabled,
-        } = select(&self.rules, context.policy)?;
+        } = select(rules, context.policy)?;
         let policy = &context.policy.policy;
         let counts = guard_report::Rules::of(&pack, disabled, sha256);
         let operations = Operations::join(&policy.policy_guard, &mut pack)
@@ -168,7 +172,7 @@ impl GuardArgs {
         // The process ends with it: taking thousands of rules apart would only cost time.
         let scanner: &Scanner = Box::leak(Box::new(scanner));
         let kept = Kept::load(&Wanted {
-            flag: self.baseline.as_deref(),
+            flag: self.baseline.as_deref().filter(|_| is_proven),
             policy: policy.policy_guard.baseline.as_deref(),
             is_written: self.update_baseline,
         })?;
@@ -200,7 +204,7 @@ impl GuardArgs {
             },
             refused: &refused,
         };
-        self.answer(context, &request, (counts, section, kept.as_ref()))
+        self.answer(context, &request, (counts, section, kept.as_ref(), joined))
     }
 
     /// From the request to what is given back: a report, or a shard's part.
@@ -208,7 +212,12 @@ impl GuardArgs {
         &self,
         context: &Context<'_>,
         request: &Request<'_>,
-        (rules, operations, kept): (guard_report::Rules, OperationsSection, Option<&Kept>),
+        (rules, operations, kept, joined): (
+            guard_report::Rules,
+            OperationsSection,
+            Option<&Kept>,
+            Joined,
+        ),
     ) -> Result<Done, Failure> {
         if let Some(shard) = self.share.shard()? {
             let head = self.head((context, shard), rules.sha256)?;
@@ -217,7 +226,12 @@ impl GuardArgs {
             let looked = self.on_threads(|| guard::look_at_share(request, shard));
             return share::guard(self, context, (head, looked?));
         }
-        let (evaluation, joined) = self.evaluate(context, (request, rules.sha256))?;
+        let joined = joined.agreeing(|| self.head((context, Shard::WHOLE), rules.sha256))?;
+        let evaluation = match &joined {
+            Joined::Nothing => self.scan(context, request)?,
+            Joined::Whole(merged) => self.scan_again(context, (request, merged))?,
+            Joined::Refused(_) => Evaluation::nothing(),
+        };
         let mut resources = self.resources();
         if let Some(kept) = kept {
             let access = kept.write(&evaluation)?;
@@ -296,22 +310,6 @@ impl GuardArgs {
     fn scan(&self, context: &Context<'_>, request: &Request<'_>) -> Result<Evaluation, Failure> {
         let _bar = context.show_progress();
         self.on_threads(|| guard::evaluate(request))
-    }
-
-    /// Scans, or judges what shards have met with.
-    fn evaluate(
-        &self,
-        context: &Context<'_>,
-        (request, rules_sha256): (&Request<'_>, Digest),
-    ) -> Result<(Evaluation, Joined), Failure> {
-        let head = || self.head((context, Shard::WHOLE), rules_sha256);
-        let joined = self.share.join(context, head)?;
-        let evaluation = match &joined {
-            Joined::Nothing => self.scan(context, request)?,
-            Joined::Whole(merged) => self.scan_again(context, (request, merged))?,
-            Joined::Refused(_) => Evaluation::nothing(),
-        };
-        Ok((evaluation, joined))
     }
 
     /// Judges what shards have met with.

@@ -100,6 +100,26 @@ pub(super) struct Merged {
     pub(super) resources: Vec<Resource>,
 }
 
+impl Joined {
+    /// The same, refused where it is not the work of a command with this head.
+    ///
+    /// # Errors
+    /// Those of making the head.
+    pub(super) fn agreeing(
+        self,
+        head: impl FnOnce() -> Result<Head, Failure>,
+    ) -> Result<Self, Failure> {
+        let Self::Whole(merged) = self else {
+            return Ok(self);
+        };
+        let findings = disagreements(&merged.whole.head, &head()?);
+        Ok(match findings.is_empty() {
+            true => Self::Whole(merged),
+            false => Self::Refused(findings),
+        })
+    }
+}
+
 impl Merged {
     pub(super) fn parts(&self) -> Parts<'_> {
         Parts {
@@ -171,15 +191,12 @@ impl ShareArgs {
         self.merge.as_ref().is_some_and(|merge| merge.trusts)
     }
 
-    /// What shards have done of a command with this head.
+    /// What shards have done. A merge whose flags come out of its parts does nothing by them before this has
+    /// proven them.
     ///
     /// # Errors
     /// What keeps parts from being looked at.
-    pub(super) fn join(
-        &self,
-        context: &Context<'_>,
-        head: impl FnOnce() -> Result<Head, Failure>,
-    ) -> Result<Joined, Failure> {
+    pub(super) fn join(&self, context: &Context<'_>) -> Result<Joined, Failure> {
         let Some(merge) = &self.merge else {
             return Ok(Joined::Nothing);
         };
@@ -193,7 +210,6 @@ impl ShareArgs {
             let hint = "give the key of the parts; or repeat the command behind `--`, and everything is read again; or say `--trust-parts`";
             return Err(Failure::because(Kind::Usage, text).with_hint(hint));
         }
-        let head = head()?;
         let _bar = context.show_progress();
         let parts = match read_all(&merge.parts, key.as_ref()) {
             Ok(parts) => parts,
@@ -203,10 +219,6 @@ impl ShareArgs {
             Ok(whole) => whole,
             Err(errors) => return Ok(Joined::Refused(errors.into_iter().map(told).collect())),
         };
-        let findings = disagreements(&whole.head, &head);
-        if !findings.is_empty() {
-            return Ok(Joined::Refused(findings));
-        }
         let resource = |path: &PathBuf| Resource {
             path: shown(path),
             access: "read",

@@ -145,7 +145,7 @@ impl SignArgs {
             return share::sign(self, context, shard);
         }
         let head = || share::head((Verb::Sign, Shard::WHOLE), context, self);
-        let merged = match self.share.join(context, head)? {
+        let merged = match self.share.join(context)?.agreeing(head)? {
             Joined::Nothing => None,
             Joined::Whole(merged) => Some(*merged),
             Joined::Refused(findings) => return Ok(Done::Written(unsigned(findings))),

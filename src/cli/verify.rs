@@ -152,7 +152,8 @@ impl VerifyArgs {
         if let Some(shard) = self.share.shard()? {
             return share::verify(self, context, shard);
         }
-        let merged = match self.share.join(context, || self.head(context))? {
+        let joined = self.share.join(context)?;
+        let merged = match joined.agreeing(|| self.head(context))? {
             Joined::Nothing => None,
             Joined::Whole(merged) => Some(*merged),
             Joined::Refused(findings) => {
