@@ -213,7 +213,9 @@ fn look_at_targets(
     gathered: &mut Gathered,
 ) -> Result<(), GuardError> {
     for (number, target) in (0..).zip(request.targets) {
-        let (root, mut sources) = sources(request, (target, excludes), &mut gathered.coverage)?;
+        let walked = sources(request, (target, excludes), &mut gathered.coverage)?;
+        let (root, mut sources) = (walked.root, walked.sources);
+        gathered.found.extend(walked.unlisted);
         if let Some(known) = known {
             sources.retain(|source| known.is_suspect(number, &source.path));
         }
@@ -268,13 +270,22 @@ pub(super) fn look_at_all(
     }
 }
 
-/// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
-/// folder that a single file lies in.
+/// A target as it was walked.
+pub(super) struct Walked {
+    /// Where the entries are opened: a folder's own root, or the folder that a single file lies in.
+    pub(super) root: Root,
+    /// The entries, sorted by path.
+    pub(super) sources: Vec<Source>,
+    /// Folders whose names the system would not give.
+    pub(super) unlisted: Vec<Found>,
+}
+
+/// Walks a target.
 pub(super) fn sources(
     request: &Request<'_>,
     (target, excludes): (&Path, &Globs),
     coverage: &mut Coverage,
-) -> Result<(Root, Vec<Source>), GuardError> {
+) -> Result<Walked, GuardError> {
     let failed = |source| {
         let path = target.to_owned();
         GuardError::Take(TakeError::Open { path, source })
@@ -286,15 +297,16 @@ pub(super) fn sources(
         let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
         let root = Root::open(parent_of(target)).map_err(failed)?;
         let kind = inventory::Kind::of(kind);
-        return Ok((
+        return Ok(Walked {
             root,
-            vec![Source {
+            sources: vec![Source {
                 shown,
                 path,
                 kind,
                 commit: None,
             }],
-        ));
+            unlisted: Vec::new(),
+        });
     }
     let baseline = request.terms.baseline.map(|used| used.path);
     let own = [Some(request.state_dir), baseline].into_iter().flatten();
@@ -313,7 +325,19 @@ pub(super) fn sources(
         kind,
         commit: None,
     });
-    Ok((Root::open(target).map_err(failed)?, sources.collect()))
+    let unlisted = listing.problems.iter().map(|problem| {
+        let path = problem.path.as_ref();
+        let place = Place {
+            shown: &path.map_or_else(|| shown.clone(), |path| below(&shown, path)),
+            ..Place::default()
+        };
+        Found::by_code(&codes::FILE_UNREADABLE, &place, problem.reason.clone())
+    });
+    Ok(Walked {
+        root: Root::open(target).map_err(failed)?,
+        sources: sources.collect(),
+        unlisted: unlisted.collect(),
+    })
 }
 
 impl Gathered {
@@ -348,6 +372,7 @@ impl Coverage {
     fn skip(&mut self, root: &str, listing: &Listing) {
         let skipped = &listing.skipped;
         self.excluded += skipped.excluded;
+        self.partial += listing.problems.len() as u64;
         let named = |path: &RelPath| below(root, path);
         self.excluded_first
             .extend(skipped.excluded_first.iter().map(named));

@@ -3,7 +3,7 @@
 //! with something, and whoever judges looks there again. Nearly all files are clean: that is the work saved.
 
 use super::content::Tools;
-use super::evaluate::{Evaluation, GuardError, Request, evaluate_by, look_at_all, sources};
+use super::evaluate::{Evaluation, GuardError, Request, Walked, evaluate_by, look_at_all, sources};
 use super::look::{Seen, Source};
 use super::watch::Checks;
 use crate::base::beneath::Root;
@@ -50,7 +50,8 @@ pub fn look_at_share(request: &Request<'_>, shard: Shard) -> Result<Looked, Guar
     };
     let mut looked = Looked::none();
     let mut survey = Hasher::default();
-    for (number, (root, mut sources)) in (0..).zip(walk(request)?) {
+    for (number, walked) in (0..).zip(walk(request)?) {
+        let (root, mut sources) = (walked.root, walked.sources);
         looked.walk.1 += sources.len() as u64;
         note(&mut survey, (&root, &sources));
         sources.retain(|source| shard.owns(&source.path));
@@ -76,7 +77,7 @@ pub fn look_at_share(request: &Request<'_>, shard: Shard) -> Result<Looked, Guar
 pub fn evaluate_known(request: &Request<'_>, known: &Looked) -> Result<Evaluation, GuardError> {
     let mut survey = Hasher::default();
     let mut entries = 0;
-    for (root, sources) in walk(request)? {
+    for Walked { root, sources, .. } in walk(request)? {
         entries += sources.len() as u64;
         note(&mut survey, (&root, &sources));
     }
@@ -119,8 +120,8 @@ fn is_clean(seen: &Seen) -> bool {
     seen.found.is_empty() && seen.marked.is_empty() && !seen.is_partial && !seen.is_lfs_pointer
 }
 
-/// The entries of each target, and where they are opened.
-fn walk(request: &Request<'_>) -> Result<Vec<(Root, Vec<Source>)>, GuardError> {
+/// Every target, walked.
+fn walk(request: &Request<'_>) -> Result<Vec<Walked>, GuardError> {
     let excludes =
         Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
     let targets = request.targets.iter();

@@ -677,6 +677,20 @@ fn what_a_shard_cannot_read_is_told_by_the_merge() {
     let merged = run(&format!("tool merge {} -o m.json --json", parts.join(" ")));
     assert_eq!(merged.code, 2, "{merged:?}");
     assert_eq!(merged.json()["findings"], whole.json()["findings"]);
+    // Guard looks again itself; a folder that cannot be listed is nobody's.
+    place.write("tree/closed/inner", "x");
+    place.chmod("tree/closed", 0o000);
+    let whole = run("guard --target tree --json");
+    assert_eq!(whole.code, 19, "{whole:?}");
+    for (index, part) in (1..).zip(&parts) {
+        let ran = run(&format!("guard --target tree --shard {index}/3 -o {part}"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    let merged = run(&format!("tool merge {} --json", parts.join(" ")));
+    assert_eq!(merged.code, 19, "{merged:?}");
+    assert_eq!(merged.json()["findings"], whole.json()["findings"]);
+    assert_eq!(merged.json()["coverage"], whole.json()["coverage"]);
+    place.chmod("tree/closed", 0o755);
 }
 
 #[test]
