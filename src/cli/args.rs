@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit, budget, guard, profile, rollback, sign, tool, verify};
+use super::{audit, budget, guard, profile, rollback, run, sign, tool, verify};
 use crate::base::{files, naming};
 use crate::export;
 
@@ -69,6 +69,7 @@ impl Cli {
             }
             Command::Rollback(rollback) => read.extend(rollback.reads()),
             Command::Profile(profile) => read.extend(&profile.secret.key_file),
+            Command::Run(run) => read.extend(&run.key.key_file),
             // It replaces nothing but manifests; parts are read besides.
             Command::Sign(sign) => read = sign.share.parts().iter().collect(),
             // What a tool prints is not a report.
@@ -96,6 +97,8 @@ fn place(path: &Path) -> Option<PathBuf> {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Take trees through a pipeline: better and sealed, or exactly as they were
+    Run(run::RunArgs),
     /// Seal a tree: write a manifest of its files, signed with HMAC-SHA256
     Sign(sign::SignArgs),
     /// Prove a tree intact against its signed manifest

@@ -65,8 +65,14 @@ const SHARD_COUNT: Variable = Variable {
     meaning: "How many shards there are, for `--shard auto` under Kubernetes and GNU parallel, which only say which one (`JOB_COMPLETION_INDEX`, `PARALLEL_SEQ`). Slurm and AWS Batch say both: `SLURM_ARRAY_TASK_ID` with `_MIN`, `_MAX`, `_STEP` and `_COUNT`, or `SLURM_PROCID` with `SLURM_NTASKS`; `AWS_BATCH_JOB_ARRAY_INDEX` with `AWS_BATCH_JOB_ARRAY_SIZE`",
 };
 
+/// Whether stages are confined.
+const CONFINE: Variable = Variable {
+    name: "AGP_CONFINE",
+    meaning: "`off`: `agp run` never asks the kernel to keep stages from writing where they may not, and only looks at what they changed",
+};
+
 /// Every variable, for the documentation.
-pub const ALL: [&Variable; 9] = [
+pub const ALL: [&Variable; 10] = [
     &SIGN_SECRET,
     &PART_KEY,
     &SHARD_COUNT,
@@ -76,7 +82,13 @@ pub const ALL: [&Variable; 9] = [
     &USER,
     &CI,
     &STEP_SUMMARY,
+    &CONFINE,
 ];
+
+/// Whether stages may be confined.
+pub fn may_confine() -> bool {
+    lookup(CONFINE.name).is_none_or(|value| value != "off")
+}
 
 /// The command line, the program's name first.
 pub fn arguments() -> Vec<OsString> {

@@ -28,7 +28,7 @@ use crate::guard::{
 };
 use crate::inventory::TakeError;
 use crate::part::{Head, Verb};
-use crate::policy::{Loaded, Source};
+use crate::policy::{Loaded, Source, Stage};
 use crate::report::{Finding, Resource, codes};
 
 /// The largest file of rules that is read, bytes.
@@ -375,21 +375,27 @@ impl GuardArgs {
             refused.extend(reading.found);
         }
         if !self.targets().is_empty() || self.scope().is_some() {
-            refused.extend(stages(context.policy, (operations, pack), &mut section));
+            let all = |_: &Stage| true;
+            refused.extend(stages(
+                context.policy,
+                (operations, pack),
+                (&mut section, &all),
+            ));
             refused.extend(guard::contradictions(context.policy, pack));
         }
         Ok((refused, section))
     }
 }
 
-/// The operations that the policy's stages declare, held against its lists.
-fn stages(
+/// The operations that the policy's stages declare, held against its lists; of those that run.
+pub(super) fn stages(
     policy: &Loaded,
     (operations, pack): (&Operations, &guard::Pack),
-    section: &mut OperationsSection,
+    (section, runs): (&mut OperationsSection, &dyn Fn(&Stage) -> bool),
 ) -> Vec<Found> {
     let mut refused = Vec::new();
-    for (at, stage) in policy.policy.pipeline.stages.iter().enumerate() {
+    let stages = policy.policy.pipeline.stages.iter().enumerate();
+    for (at, stage) in stages.filter(|(_, stage)| runs(stage)) {
         let mut tell = |pointer: String, judge: &dyn Fn(&Place<'_>) -> Option<Found>| {
             let shown = format!("{}#{pointer}", policy.source);
             let spot = policy.place_of(&pointer);

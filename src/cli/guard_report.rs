@@ -70,7 +70,7 @@ pub struct EnforcementSection {
 }
 
 /// The rules that looked.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rules {
     /// The version of the shipped rules, which is the program's.
     pub version: &'static str,

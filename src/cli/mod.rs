@@ -24,6 +24,8 @@ pub mod reference;
 mod render;
 pub mod rollback;
 pub mod rules;
+pub mod run;
+mod scan;
 mod share;
 pub mod sign;
 mod spine;
@@ -77,7 +79,7 @@ fn guess(arguments: &[OsString]) -> (String, Global) {
     };
     let action = matches.subcommand_name();
     let reports = match &*verb {
-        "budget" | "profile" | "sign" | "verify" | "guard" | "rollback" => true,
+        "run" | "budget" | "profile" | "sign" | "verify" | "guard" | "rollback" => true,
         "audit" => action == Some("verify"),
         _ => false,
     };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
-use super::{env, exit, guard_report, past, sign, verify};
+use super::{env, exit, guard_report, past, run, sign, verify};
 use crate::report::{Envelope, Verdict, codes};
 use crate::{audit, budget, integrity, part, policy, rollback};
 
@@ -24,6 +24,8 @@ pub enum Schema {
     Snapshot,
     /// A playbook of `agp rollback`
     Playbook,
+    /// The report of `agp run`
+    ReportRun,
     /// The report of `agp sign`
     ReportSign,
     /// The report of `agp verify`
@@ -53,6 +55,7 @@ impl Schema {
             Self::Part => part::schema(),
             Self::Snapshot => rollback::snapshot_schema(),
             Self::Playbook => rollback::playbook_schema(),
+            Self::ReportRun => envelope::<run::RunBody>(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
             Self::ReportGuard => envelope::<guard_report::GuardBody>(),

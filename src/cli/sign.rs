@@ -88,6 +88,12 @@ fn parse_relative(text: &str) -> Result<RelPath, String> {
     RelPath::parse(text.trim_end_matches('/').as_bytes()).map_err(|error| error.to_string())
 }
 
+/// A tree, and where its manifest goes (`None`: stdout).
+type Job = (PathBuf, Option<PathBuf>);
+
+/// The same, and what came of it.
+type Sealed<'j> = (&'j PathBuf, &'j Option<PathBuf>, Signed);
+
 /// The sections of a sign report.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SignBody {
@@ -172,29 +178,13 @@ impl SignArgs {
         for (root, _) in &jobs {
             refuse_reports_within(context, root, &self.exempt_in(context, root))?;
         }
-        let mut order: Vec<usize> = (0..jobs.len()).collect();
-        // A tree within another one first: its manifest is a file of the other.
-        order.sort_by_key(|index| Reverse(depth(&jobs[*index].0)));
-        let mut all = Vec::new();
-        for index in order {
-            let (root, output) = &jobs[index];
-            let terms = self.terms(context, root)?;
-            let place = (root.as_path(), output.as_deref());
-            match self.sign_one((context, keyring), place, (terms, merged.as_ref())) {
-                Ok(signed) => all.push((index, signed)),
-                Err(error) => return refused(error),
-            }
-        }
-        all.sort_by_key(|(index, _)| *index);
-        let mut all: Vec<_> = all
-            .into_iter()
-            .zip(&jobs)
-            .map(|((_, signed), (root, output))| (root, output, signed))
-            .collect();
+        let mut all = match self.sign_all((context, keyring), (&jobs, merged.as_ref()))? {
+            Ok(all) => all,
+            Err(error) => return refused(error),
+        };
         let mut report = report(&all);
-        report
-            .resources
-            .extend(merged.into_iter().flat_map(|merged| merged.resources));
+        let parts = merged.into_iter().flat_map(|merged| merged.resources);
+        report.resources.extend(parts);
         match all.pop() {
             Some((_, _, signed)) if context.global.output_is_stdout() => Ok(Done::Streamed(
                 report,
@@ -204,12 +194,66 @@ impl SignArgs {
         }
     }
 
-    /// Trees, each with where its manifest goes (`None`: stdout).
-    fn jobs(
+    /// Seals trees whose files somebody has just read, each with a manifest of its own in it.
+    pub(super) fn through_cache(trees: Vec<PathBuf>) -> Self {
+        Self {
+            input_dir: trees,
+            subject: None,
+            sequence: None,
+            expires_at: None,
+            exclude: Vec::new(),
+            exempt: Vec::new(),
+            no_absolute_paths: false,
+            allow_empty: true,
+            cache: true,
+            rotate: false,
+            manifest: None,
+            share: ShareArgs::default(),
+            key: KeyArgs::default(),
+        }
+    }
+
+    /// Signs, and leaves `--output` alone.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(super) fn seal(&self, context: &Context<'_>) -> Result<Report, Failure> {
+        let roots = self.input_dir.iter();
+        let jobs: Vec<Job> = roots
+            .map(|root| (root.clone(), Some(root.join(MANIFEST_NAME))))
+            .collect();
+        let all = self.sign_all((context, context.keyring()?), (&jobs, None))?;
+        all.map(|all| report(&all)).map_err(failure)
+    }
+
+    /// Signs trees; what it gives is in their order.
+    fn sign_all<'j>(
         &self,
-        context: &Context<'_>,
-        keyring: &Keyring,
-    ) -> Result<Vec<(PathBuf, Option<PathBuf>)>, SignError> {
+        (context, keyring): (&Context<'_>, &Keyring),
+        (jobs, merged): (&'j [Job], Option<&Merged>),
+    ) -> Result<Result<Vec<Sealed<'j>>, SignError>, Failure> {
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        // A tree within another one first: its manifest is a file of the other.
+        order.sort_by_key(|index| Reverse(depth(&jobs[*index].0)));
+        let mut all = Vec::new();
+        for index in order {
+            let (root, output) = &jobs[index];
+            let terms = self.terms(context, root)?;
+            let place = (root.as_path(), output.as_deref());
+            match self.sign_one((context, keyring), place, (terms, merged)) {
+                Ok(signed) => all.push((index, signed)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        all.sort_by_key(|(index, _)| *index);
+        let all = all.into_iter().zip(jobs);
+        Ok(Ok(all
+            .map(|((_, signed), (root, output))| (root, output, signed))
+            .collect()))
+    }
+
+    /// Trees, each with where its manifest goes (`None`: stdout).
+    fn jobs(&self, context: &Context<'_>, keyring: &Keyring) -> Result<Vec<Job>, SignError> {
         if let Some(manifest) = &self.manifest {
             let root = match self.input_dir.first() {
                 Some(root) => root.clone(),
@@ -375,7 +419,7 @@ pub(super) fn failure(error: SignError) -> Failure {
     }
 }
 
-fn report(all: &[(&PathBuf, &Option<PathBuf>, Signed)]) -> Report {
+fn report(all: &[Sealed<'_>]) -> Report {
     let mut summary = SignSummary::default();
     let mut manifests = Vec::new();
     let mut findings: Vec<Finding> = Vec::new();

@@ -215,6 +215,7 @@ pub(super) fn run(cli: &Cli) -> u8 {
         }),
         Command::Rollback(rollback) => rollback.conduct(),
         Command::Profile(profile) => profile.conduct(),
+        Command::Run(run) => run.conduct(),
         Command::Audit(audit) => audit.conduct(),
         Command::Budget(budget) => budget.conduct(),
     };
@@ -286,20 +287,9 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         printer: run.printer,
         keyring,
     };
-    let verb = || match &cli.command {
-        Command::Sign(arguments) => arguments.run(&context),
-        Command::Verify(arguments) => arguments.run(&context),
-        Command::Guard(arguments) => arguments.run(&context),
-        Command::Rollback(arguments) => arguments.run(&context),
-        Command::Profile(arguments) => arguments.run(&context),
-        Command::Audit(arguments) => arguments.run(&context),
-        Command::Budget(arguments) => arguments.run(&context),
-        // Has returned before: tools neither need a policy nor touch anything governed.
-        Command::Tool(arguments) => arguments.run(&cli.global),
-    };
     let mut result = pending.and_then(|warning| {
         run.warnings.extend(warning);
-        verb()
+        act(&cli.command, &context)
     });
     let mut head = context.audit_head.clone();
     if let Some(recorder) = recorder.as_ref().filter(|_| head.is_some()) {
@@ -310,6 +300,22 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         }
     }
     run.end(result, head)
+}
+
+/// Does what the command says.
+fn act(command: &Command, context: &Context<'_>) -> Result<Done, Failure> {
+    match command {
+        Command::Sign(arguments) => arguments.run(context),
+        Command::Verify(arguments) => arguments.run(context),
+        Command::Guard(arguments) => arguments.run(context),
+        Command::Rollback(arguments) => arguments.run(context),
+        Command::Profile(arguments) => arguments.run(context),
+        Command::Run(arguments) => arguments.run(context),
+        Command::Audit(arguments) => arguments.run(context),
+        Command::Budget(arguments) => arguments.run(context),
+        // Has returned before: tools neither need a policy nor touch anything governed.
+        Command::Tool(arguments) => arguments.run(context.global),
+    }
 }
 
 fn key_arguments(command: &Command) -> &KeyArgs {
@@ -324,6 +330,7 @@ fn key_arguments(command: &Command) -> &KeyArgs {
         Command::Guard(arguments) => &arguments.key,
         Command::Rollback(arguments) => arguments.key(),
         Command::Profile(arguments) => &arguments.secret,
+        Command::Run(arguments) => &arguments.key,
         Command::Audit(arguments) => arguments.key().unwrap_or(&NONE),
         Command::Budget(_) | Command::Tool(_) => &NONE,
     }

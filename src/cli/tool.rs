@@ -17,7 +17,7 @@ use super::{env, keys, reference};
 use crate::base::files;
 use crate::pipeline::{self, Work, WorkRequest};
 use crate::policy::{self, LoadRequest, Loaded};
-use crate::process;
+use crate::process::{self, Confine, Enclosure};
 use crate::seal::Secret;
 
 /// Make keys, check and show policies, merge parts, print schemas, completions and man pages
@@ -68,13 +68,20 @@ pub enum Tool {
         #[arg(value_enum)]
         page: Page,
     },
-    /// Enter a control group and become a command
+    /// Enter a control group or a confinement, or both, and become a command
     ///
     /// How `agp profile` gets a command into its group before its first instruction.
     #[command(hide = true)]
-    EnterGroup {
+    Enter {
         /// The group's folder
-        group: PathBuf,
+        #[arg(long)]
+        group: Option<PathBuf>,
+        /// Write in this directory only where `--writable` says
+        #[arg(long)]
+        within: Option<PathBuf>,
+        /// Write here all the same
+        #[arg(long, requires = "within")]
+        writable: Vec<PathBuf>,
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -92,6 +99,16 @@ pub enum Tool {
         #[arg(required = true)]
         targets: Vec<PathBuf>,
     },
+}
+
+/// Becomes the command; comes back with why that was not possible.
+fn not_entered(enclosure: &Enclosure<'_>, command: &[OsString]) -> Failure {
+    let (_, error) = process::enter(enclosure, command);
+    let program = command
+        .first()
+        .map(|name| name.to_string_lossy().into_owned());
+    let text = format!("cannot become `{}`", program.unwrap_or_default());
+    Failure::new(Kind::Input, anyhow::Error::new(error).context(text))
 }
 
 fn parse_work(text: &str) -> Result<Work, String> {
@@ -166,16 +183,17 @@ impl ToolArgs {
                 })))
             }
             Tool::Man { command } => man(command),
-            Tool::EnterGroup { group, command } => {
-                let (_, error) = process::enter(group, command);
-                let program = command
-                    .first()
-                    .map(|name| name.to_string_lossy().into_owned());
-                let text = format!("cannot become `{}`", program.unwrap_or_default());
-                Err(Failure::new(
-                    Kind::Input,
-                    anyhow::Error::new(error).context(text),
-                ))
+            Tool::Enter {
+                group,
+                within,
+                writable,
+                command,
+            } => {
+                let enclosure = Enclosure {
+                    group: group.as_deref(),
+                    confine: within.as_deref().map(|within| Confine { within, writable }),
+                };
+                Err(not_entered(&enclosure, command))
             }
             Tool::Work {
                 work,

@@ -99,6 +99,23 @@ pub struct VerifySummary {
 }
 
 impl VerifyArgs {
+    /// Verifies manifests of trees whose files somebody has just read.
+    pub(super) fn through_cache(manifest: Vec<PathBuf>) -> Self {
+        Self {
+            manifest,
+            all: None,
+            input_dir: None,
+            subject: None,
+            min_sequence: None,
+            state: None,
+            only: Vec::new(),
+            allow_empty: true,
+            cache: true,
+            share: ShareArgs::default(),
+            key: KeyArgs::default(),
+        }
+    }
+
     /// What is to be verified, in this order, and what kept others from being found.
     fn manifests(&self, progress: &Progress) -> Result<(Vec<PathBuf>, Vec<Finding>), Failure> {
         match &self.all {

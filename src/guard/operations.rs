@@ -249,6 +249,24 @@ impl Operations {
         }
     }
 
+    /// What a catalogued operation does to which paths, seen from the working directory; `None` for one
+    /// that no catalogue tells anything of.
+    pub fn catalogued(&self, name: &str) -> Option<(Access, &Globs)> {
+        let known = self.catalogue.get(&name.trim().to_lowercase())?;
+        let tells = !known.paths.patterns().is_empty() || known.access == Access::Read;
+        tells.then_some((known.access, &known.paths))
+    }
+
+    /// Catalogued operations that are blocked and change something, by name.
+    pub fn blocked(&self) -> impl Iterator<Item = (&str, Access, &Globs)> {
+        let all = self.catalogue.iter();
+        let blocked = all.filter(|(name, known)| {
+            let changes = known.access != Access::Read && !known.paths.patterns().is_empty();
+            changes && matches!(self.standing(name), Standing::Blocked(_))
+        });
+        blocked.map(|(name, known)| (name.as_str(), known.access, &known.paths))
+    }
+
     /// What is wrong with an operation that was asked for, logged or declared there; `None` for
     /// one that may be.
     pub fn refuse(&self, operation: &Operation, place: &Place<'_>, pack: &Pack) -> Option<Found> {

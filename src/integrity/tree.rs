@@ -14,9 +14,6 @@ use crate::inventory::{
 use crate::report::{Finding, codes};
 use crate::seal::Secret;
 
-/// The domain of the cache's MAC, apart from every payload type.
-const CACHE_TYPE: &str = "application/vnd.agp.digest-cache.v1";
-
 /// A directory of digest caches, and the secret that they are sealed with.
 pub(super) type CacheOf<'a> = Option<(&'a Path, &'a Secret)>;
 
@@ -128,7 +125,7 @@ pub(super) fn take(
     let Some((directory, secret)) = cache else {
         return Ok((inventory::take(request, None)?, findings));
     };
-    let mac = |bytes: &[u8]| secret.mac_of(CACHE_TYPE, bytes).0;
+    let mac = |bytes: &[u8]| Secret::mac_of_cache(Some(secret), bytes).0;
     let place = units::printable(&directory.to_string_lossy()).into_owned();
     let mut discard = |reason: String| {
         findings.push(Finding::new(&codes::CACHE_DISCARDED, reason).at(place.clone()));

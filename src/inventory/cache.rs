@@ -174,6 +174,16 @@ pub(super) struct Known {
     pub(super) is_bare: bool,
 }
 
+impl Known {
+    /// A digest, with nothing known of attributes.
+    pub(super) fn of(digest: Digest) -> Self {
+        Self {
+            digest,
+            is_bare: false,
+        }
+    }
+}
+
 pub(super) fn record(stamp: &Stamp, known: Known) -> Record {
     let mut record = [0; KEY_BYTES + MAC_BYTES];
     record[..KEY_BYTES].copy_from_slice(&key(stamp));

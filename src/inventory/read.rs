@@ -29,6 +29,9 @@ const PAGE_BYTES: usize = 4096;
 const TRIES: usize = 3;
 /// A timestamp younger than this may be shared by two states of a file (git's racy rule).
 const RACY_MILLIS: i64 = 2000;
+/// The same where it has a fraction of a second: its file system counts by the kernel's ticks, which are
+/// ten milliseconds at most.
+const RACY_FINE_MILLIS: i64 = 50;
 /// One in so many digests from the cache is computed again.
 const RECHECK_ONE_IN: u64 = 100;
 
@@ -68,7 +71,11 @@ impl Stamp {
             let millis = seconds
                 .saturating_mul(1000)
                 .saturating_add(i64::from(nanos / 1_000_000));
-            millis < now.unix_millis().saturating_sub(RACY_MILLIS)
+            let racy_millis = match nanos {
+                0 => RACY_MILLIS,
+                _ => RACY_FINE_MILLIS,
+            };
+            millis < now.unix_millis().saturating_sub(racy_millis)
         };
         settled(self.modified) && settled(self.changed)
     }
@@ -234,17 +241,17 @@ impl<'a> Reader<'a> {
                         return Err(unstable("it changed while it was read"));
                     }
                 }
-                return Ok(self.note(&stat, digest));
+                return Ok(self.note(&stat, Known { digest, is_bare }));
             }
             let (stat, found) = self.hash(path, None)?;
             self.tally.rechecked += 1;
             return match found == digest || Stamp::of(&stat) != stamp {
-                true => Ok(self.note(&stat, found)),
+                true => Ok(self.note(&stat, Known::of(found))),
                 false => Err(Stop::CacheLied),
             };
         }
         let (stat, digest) = self.hash(path, size_expected)?;
-        Ok(self.note(&stat, digest))
+        Ok(self.note(&stat, Known::of(digest)))
     }
 
     /// A file whose content is known, or does not matter: what is seen of it from outside.
@@ -252,7 +259,7 @@ impl<'a> Reader<'a> {
         let (at, name) = self.folder.locate(self.source.root, path)?;
         let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match is_file(&stat) {
-            true => Ok(self.note(&stat, digest)),
+            true => Ok(self.note(&stat, Known::of(digest))),
             false => Err(unstable(
                 "it became another kind of entry while the tree was read",
             )),
@@ -260,13 +267,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes the entry, and a record for the next time where the state is old enough to tell.
-    fn note(&mut self, stat: &Stat, sha256: Digest) -> Entry {
-        let stamp = Stamp::of(stat);
+    fn note(&mut self, stat: &Stat, known: Known) -> Entry {
+        let (stamp, sha256) = (Stamp::of(stat), known.digest);
         let wanted = self.source.records == Recording::On && sha256 != NOT_READ;
         if wanted && stamp.is_settled(self.source.started) {
+            let looked = self.source.wanted.details() && self.attributes.is_empty();
             let known = Known {
-                digest: sha256,
-                is_bare: self.source.wanted.details() && self.attributes.is_empty(),
+                is_bare: known.is_bare || looked,
+                ..known
             };
             self.tally.records.push(cache::record(&stamp, known));
         }

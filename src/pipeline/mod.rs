@@ -2,6 +2,8 @@
 //!
 //! Must never know the flags or who reads the answer.
 
+mod allowance;
 mod work;
 
+pub use allowance::{Allowance, protected};
 pub use work::{Work, WorkError, WorkRequest, work};

@@ -1,5 +1,5 @@
-//! Becoming another program inside a control group: how a command gets into one before its first
-//! instruction, without code between fork and exec.
+//! Becoming another program inside an enclosure: how a command gets into a control group, and out of
+//! places where it may not write, before its first instruction, without code between fork and exec.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,12 +8,27 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Enters a control group of version 2 and becomes the command; comes back only where one of them
-/// was not possible, and says whether we are in the group.
-pub fn enter(group: &Path, argv: &[OsString]) -> (bool, io::Error) {
+use super::confine::Confine;
+
+/// What a command is put into before it begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Enclosure<'a> {
+    /// A control group of version 2.
+    pub group: Option<&'a Path>,
+    /// Where it may write; `None`: wherever its user may.
+    pub confine: Option<Confine<'a>>,
+}
+
+/// Enters what is wanted and becomes the command; comes back only where one of them was not possible,
+/// and says whether we are in the group.
+pub fn enter(enclosure: &Enclosure<'_>, argv: &[OsString]) -> (bool, io::Error) {
     // 0 is whoever writes it.
-    if let Err(error) = std::fs::write(group.join("cgroup.procs"), "0") {
+    let join = |group: &Path| std::fs::write(group.join("cgroup.procs"), "0");
+    if let Some(Err(error)) = enclosure.group.map(join) {
         return (false, error);
+    }
+    if let Some(Err(error)) = enclosure.confine.map(|confine| confine.apply()) {
+        return (true, error);
     }
     match argv.split_first() {
         Some((program, arguments)) => (true, Command::new(program).args(arguments).exec()),
@@ -76,11 +91,21 @@ mod tests {
     #[test]
     fn stays_itself_where_there_is_no_group_or_no_program() {
         let folder = tempfile::tempdir().unwrap();
-        let (entered, _) = enter(&folder.path().join("none"), &["true".into()]);
+        let within = |group: &Path, argv: &[OsString]| {
+            let group = Some(group);
+            enter(
+                &Enclosure {
+                    group,
+                    ..Enclosure::default()
+                },
+                argv,
+            )
+        };
+        let (entered, _) = within(&folder.path().join("none"), &["true".into()]);
         assert!(!entered);
-        let (entered, error) = enter(folder.path(), &["/none/such".into()]);
+        let (entered, error) = within(folder.path(), &["/none/such".into()]);
         assert!(entered);
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(enter(folder.path(), &[]).0);
+        assert!(within(folder.path(), &[]).0);
     }
 }

@@ -35,6 +35,8 @@ pub struct Governed<'a> {
     pub timeout: Option<Duration>,
     /// Set by anyone to stop it.
     pub interrupted: &'a AtomicBool,
+    /// Set by who sees it take more memory than it may; `None`: nobody looks.
+    pub exceeded: Option<&'a AtomicBool>,
     /// Where its stdout goes; `None`: where ours does.
     pub stdout: Option<&'a OwnedFd>,
 }
@@ -48,6 +50,8 @@ pub enum Ended {
     Signal(i32),
     /// It took too long and was stopped.
     TimedOut,
+    /// It took too much memory and was stopped.
+    TooLarge,
     /// Somebody asked us to stop, and it was stopped.
     Interrupted,
 }
@@ -59,13 +63,14 @@ impl Ended {
     }
 }
 
-/// For people: `exit 3`, `signal 9`, `no end in time`, `interrupted`.
+/// For people: `exit 3`, `signal 9`, `no end in time`, `too much memory`, `interrupted`.
 impl std::fmt::Display for Ended {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Code(code) => write!(out, "exit {code}"),
             Self::Signal(signal) => write!(out, "signal {signal}"),
             Self::TimedOut => out.write_str("no end in time"),
+            Self::TooLarge => out.write_str("too much memory"),
             Self::Interrupted => out.write_str("interrupted"),
         }
     }
@@ -174,8 +179,10 @@ impl Started {
                 self.deadline
                     .is_some_and(|deadline| Instant::now() >= deadline)
             };
-            let stopped = match governed.interrupted.load(Ordering::Relaxed) {
-                true => Some(Ended::Interrupted),
+            let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+            let stopped = match governed.exceeded.is_some_and(is_set) {
+                _ if is_set(governed.interrupted) => Some(Ended::Interrupted),
+                true => Some(Ended::TooLarge),
                 false => is_late().then_some(Ended::TimedOut),
             };
             if stopped.is_some() {
@@ -377,6 +384,7 @@ mod tests {
             hidden: &[],
             timeout,
             interrupted: &AtomicBool::new(false),
+            exceeded: None,
             stdout: None,
         };
         govern(&governed, &mut |_| {}).unwrap()
@@ -399,6 +407,7 @@ mod tests {
             hidden: &[],
             timeout: Some(Duration::from_millis(100)),
             interrupted: &AtomicBool::new(false),
+            exceeded: None,
             stdout: None,
         };
         let running = start(&governed, Surroundings::default()).unwrap();

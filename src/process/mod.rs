@@ -1,6 +1,7 @@
 //! Running other programs: without our secrets in their environment, and never for longer than
 //! was agreed.
 
+mod confine;
 mod enter;
 mod governed;
 mod stream;
@@ -8,7 +9,8 @@ mod tree;
 mod waited;
 mod waiting;
 
-pub use enter::{enter, find_program};
+pub use confine::{Confine, can_confine};
+pub use enter::{Enclosure, enter, find_program};
 pub use governed::{
     Consumed, Ended, Governed, Identity, Started, Surroundings, descendants_of, govern, is_alive,
     reap_orphans, start, stop_descendants, stop_left_behind,

@@ -28,7 +28,8 @@ pub fn check(
     let measures = measures(figures, limits);
     let found = measures.iter().filter_map(|measure| {
         let is_over = measure.value > measure.max
-            || (measure.limit == Limit::Time && ended == Ended::TimedOut);
+            || (measure.limit == Limit::Time && ended == Ended::TimedOut)
+            || (measure.limit == Limit::Memory && ended == Ended::TooLarge);
         let near = measure.max * limits.near_ratio;
         let (code, verdict, text) = match (is_over, limits.fail.contains(&measure.limit)) {
             (true, fails) => {
@@ -72,6 +73,9 @@ impl Measure {
                     "it did not end within `{}`, {max}, and was stopped",
                     self.key
                 )
+            }
+            (Limit::Memory, Ended::TooLarge) => {
+                format!("it took more than `{}`, {max}, and was stopped", self.key)
             }
             _ => format!("{}, and `{}` is {max}", (self.shown)(self.value), self.key),
         }

@@ -236,6 +236,27 @@ codes! {
     RUN_ROLLBACK_FAILED = "run.rollback_failed", Critical, Verdict::Error,
         "The trees could not be put back, or are not what they were",
         "stop what writes into them, then `agp rollback restore`";
+    RUN_UNSEALED = "run.unsealed", High, Verdict::Error,
+        "The trees passed every check and could not be sealed", "mend what the message names, and run it again";
+    RUN_VIOLATION_BEFORE = "run.violation_before", Medium, Verdict::Pass,
+        "Something that the policy does not allow was there before the governed run, so that it does not count against it",
+        "`agp guard` lists it; mend it, or accept it with a baseline";
+    RUN_INVALID_BEFORE = "run.invalid_before", Medium, Verdict::Pass,
+        "A tree was not what its manifest says before the governed run, so that it does not count against it",
+        "`agp verify` tells what differs; a run that passes signs the tree anew";
+    RUN_OPERATION_REFUSED = "run.operation_refused", Critical, Verdict::Violation,
+        "A stage declares an operation that the policy refuses, so that nothing was run",
+        "take the operation out of the stage, or allow it in `policy_guard.allowed_operations`";
+    RUN_OPERATION_BLOCKED = "run.operation_blocked", Critical, Verdict::Violation,
+        "A stage changed what a blocked operation is about",
+        "let the stage write elsewhere, or take the operation out of `policy_guard.blocked_operations`";
+    RUN_OPERATION_UNDECLARED = "run.operation_undeclared", High, Verdict::Violation,
+        "A stage changed what no operation that it declares is about",
+        "declare the operation in `pipeline.stages[].operations`, or let the stage write elsewhere";
+    RUN_UNCONFINED = "run.unconfined", Low, Verdict::Pass,
+        "The kernel does not keep a stage from writing where it may not; what it changed is looked at afterwards", "";
+    RUN_BUDGET_EXCEEDED = "run.budget_exceeded", Low, Verdict::Pass,
+        "A stage took longer than was expected of it, and not longer than it may", "";
     PLAYBOOK_INVALID = "playbook.invalid", High, Verdict::Error,
         "The playbook cannot be used", "make a new one with `agp rollback`";
     PLAYBOOK_UNSIGNED = "playbook.unsigned", Medium, Verdict::Pass,

@@ -11,6 +11,7 @@ use super::snapshot::{Snapshot, Target};
 use super::stage;
 use super::store::Store;
 use crate::base::files;
+use crate::base::relpath::RelPath;
 use crate::report::Finding;
 
 /// What a rehearsal found.
@@ -28,16 +29,22 @@ pub struct Drilled {
     pub bytes: u64,
 }
 
-/// Writes a snapshot's trees to a scratch place for as long as `act` looks at them.
+/// Whether an entry is wanted, by its target's number and the path below it.
+pub type Wanted<'a> = dyn Fn(usize, &RelPath) -> bool + 'a;
+
+/// Writes what is wanted of a snapshot's trees, by the target's number and the path below it, to a
+/// scratch place for as long as `act` looks at them.
 pub(super) fn lend<T>(
     store: &Store<'_>,
-    id: &str,
+    (id, wanted): (&str, &Wanted<'_>),
     act: impl FnOnce(&[PathBuf]) -> T,
 ) -> Result<T, RollbackError> {
     let (snapshot, _) = store.load(id)?;
     let scratch = scratch(store)?;
-    let build =
-        |(index, target): (usize, &Target)| copy(store, target, &scratch.join(index.to_string()));
+    let build = |(index, target): (usize, &Target)| {
+        let part = target.part(&|path| wanted(index, path));
+        copy(store, &part, &scratch.join(index.to_string()))
+    };
     let targets = snapshot.targets.iter().enumerate();
     let built: Result<Vec<PathBuf>, RollbackError> = targets.map(build).collect();
     let done = built.map(|trees| act(&trees));

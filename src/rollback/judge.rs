@@ -51,7 +51,7 @@ pub(super) fn judge(
             }
             continue;
         }
-        let now = restore::present(store, before)?;
+        let now = restore::known_present(store, before)?;
         let passed_over = [&before.incomplete[..], &now.incomplete[..]].concat();
         let trees = Trees { before, now: &now };
         for difference in plan::differences(before, &now, &passed_over) {

@@ -24,9 +24,10 @@ mod save;
 mod snapshot;
 mod stage;
 mod store;
+mod watch;
 
 pub use commit::{Atomicity, Recovered};
-pub use drill::Drilled;
+pub use drill::{Drilled, Wanted};
 pub use error::RollbackError;
 pub use execute::{Executed, Outcome, Request as ExecuteRequest, Stopped, execute};
 pub use limit::within;
@@ -35,10 +36,11 @@ pub use plan::{Aspect, Changes, Difference};
 pub use playbook::{Playbook, PolicyFacts, Step, Trust, schema as playbook_schema};
 pub use query::{Checked, Compared, Listed, Pruned};
 pub use restore::{Preview, Request as RestoreRequest, Restored, RestoredTarget};
-pub use run::{Hands, Request as RunRequest, RunOutcome, Runner, Scan, State as RunState, run};
+pub use run::{Hands, Request as RunRequest, RunOutcome, State as RunState, Worked, run};
 pub use save::{Request as SaveRequest, Saved, shown};
 pub use snapshot::{Reason, Seal, Snapshot, Target, schema as snapshot_schema};
 pub use store::{Mark, Marks, Place};
+pub use watch::{Changed, Watch};
 
 use store::{Access, Store};
 
@@ -264,17 +266,17 @@ pub fn drill(place: Place<'_>, wanted: &str) -> Result<Drilled, RollbackError> {
     drill::drill(&Store::open(place, Access::Write)?, wanted)
 }
 
-/// Gives a snapshot's trees for a while, written to a place that only their owner can enter, in the
-/// order of its targets.
+/// Gives what is wanted of a snapshot's trees, by the target's number and the path below it, for a
+/// while, written to a place that only their owner can enter, in the order of its targets.
 ///
 /// # Errors
 /// What keeps them from being written.
 pub fn lend<T>(
     place: Place<'_>,
-    snapshot: &str,
+    (snapshot, wanted): (&str, &Wanted<'_>),
     act: impl FnOnce(&[std::path::PathBuf]) -> T,
 ) -> Result<T, RollbackError> {
-    drill::lend(&Store::open(place, Access::Write)?, snapshot, act)
+    drill::lend(&Store::open(place, Access::Write)?, (snapshot, wanted), act)
 }
 
 /// What there is to say of a snapshot's seal.

@@ -1,4 +1,5 @@
-//! A governed command: snapshot, run, check, and back again when it went wrong.
+//! Governed work: snapshot, work, checks, seal, and back again when it went wrong. Knows neither what the
+//! work is nor who seals.
 //!
 //! The journal `run.json` says how far a run is; its guardian holds `run.lock` as long as it lives.
 //! Whoever finds the journal without its guardian finishes what was begun: a run that nobody saw to
@@ -93,70 +94,119 @@ pub struct RunOutcome {
     pub findings: Vec<Finding>,
 }
 
-/// Runs a command and a check, for the shell knows how: `None` runs the command itself, a number that
-/// check. `started` learns who the command is.
-pub type Runner<'a> =
-    dyn FnMut(Option<usize>, &mut dyn FnMut(Identity)) -> Result<Ended, process::QueryError> + 'a;
+/// What a governed run does beside watching over its trees.
+pub trait Hands {
+    /// Does the work, given the snapshot from before. `started` learns of every command of it as soon as
+    /// it runs.
+    ///
+    /// # Errors
+    /// What kept it from beginning, in words.
+    fn work(&mut self, snapshot: &str, started: &mut dyn FnMut(Identity))
+    -> Result<Worked, String>;
 
-/// Looks for what guard finds in the trees and did not find in this snapshot. Whatever it gives
-/// counts; an error is in words.
-pub type Scan<'a> = dyn FnMut(&str) -> Result<Vec<Finding>, String> + 'a;
+    /// Runs a check.
+    ///
+    /// # Errors
+    /// A check that cannot start.
+    fn check(&mut self, number: usize) -> Result<Ended, process::QueryError>;
 
-/// What only the shell can do.
-pub struct Hands<'a> {
-    /// Runs the command and the checks.
-    pub runner: &'a mut Runner<'a>,
-    /// Scans the trees.
-    pub scan: &'a mut Scan<'a>,
+    /// Looks for what speaks against work that came to a good end, given the snapshot from before.
+    ///
+    /// # Errors
+    /// What could not be found out, in words; it is never a pass.
+    fn judge(&mut self, snapshot: &str) -> Result<Vec<Finding>, String>;
+
+    /// Seals the trees, after nothing spoke against them.
+    ///
+    /// # Errors
+    /// What kept them from being sealed, in words.
+    fn seal(&mut self) -> Result<Vec<Finding>, String>;
+
+    /// Whether a finding is a reason to put the trees back, and not only to say so.
+    fn fires(&self, finding: &Finding) -> bool;
 }
 
-/// Runs a governed command with so many checks.
+/// How the work ended.
+#[derive(Debug)]
+pub struct Worked {
+    /// The end of its last command; any code of success is 0 here.
+    pub ended: Ended,
+    /// What there is to say about it.
+    pub findings: Vec<Finding>,
+}
+
+impl Worked {
+    /// The end of a command that is called `what`, with what that end says against it.
+    pub fn of(what: &str, ended: Ended) -> Self {
+        let (code, text) = match ended {
+            Ended::TimedOut => (
+                &codes::RUN_TIMED_OUT,
+                format!("{what} was stopped when its time was over"),
+            ),
+            _ => (
+                &codes::RUN_COMMAND_FAILED,
+                format!("{what} ended with {ended}"),
+            ),
+        };
+        let is_good = ended.is_success() || ended == Ended::Interrupted;
+        let findings = (!is_good).then(|| Finding::new(code, text));
+        Self {
+            ended,
+            findings: findings.into_iter().collect(),
+        }
+    }
+}
+
+/// Runs governed work with so many checks.
 ///
 /// # Errors
-/// What kept it from starting. Once the command runs, everything is told in the outcome.
+/// What kept it from starting. Once the work has begun, everything is told in the outcome.
 pub fn run(
     place: Place<'_>,
     (request, count): (&Request<'_>, usize),
-    hands: Hands<'_>,
+    hands: &mut dyn Hands,
 ) -> Result<RunOutcome, RollbackError> {
     let mut checks = Checks {
         hands,
         confirmations: request.confirmations.max(1),
         bad_before: Vec::new(),
     };
-    for check in 0..count {
-        let passes = checks.passes(check) == Some(true);
-        checks.bad_before.push(!passes);
-        if place.progress.is_interrupted() {
-            return Err(RollbackError::Interrupted);
-        }
-    }
+    checks.run_before(place, count)?;
     let (mut journal, _guardian) = begin(place, request)?;
     if count > 0 && !checks.bad_before.contains(&true) {
         Store::open(place, Access::Write)?.mark(&journal.snapshot, Mark::Good, true)?;
     }
     let mut noted = Ok(());
-    let ended = (checks.hands.runner)(None, &mut |leader| {
+    let snapshot = journal.snapshot.clone();
+    let worked = checks.hands.work(&snapshot, &mut |leader| {
         journal.leader = Some(leader);
         noted = journal.save(place);
     });
-    let ended = match (ended, noted) {
-        (Ok(ended), Ok(())) => ended,
-        (Err(error), _) => {
+    let worked = match (worked, noted) {
+        (Ok(worked), Ok(())) => worked,
+        (Err(reason), _) => {
             end(place, &mut journal, State::Committed)?;
-            return Err(RollbackError::Usage(error.to_string()));
+            return Err(RollbackError::Usage(reason));
         }
         (Ok(_), Err(error)) => return Err(error),
     };
     journal.advance(place, State::CommandDone)?;
-    let mut findings = found((place, request, &journal.snapshot), ended, &mut checks);
+    let ended = worked.ended;
+    let mut findings = found((place, request, &journal.snapshot), worked, &mut checks);
     journal.advance(place, State::ChecksDone)?;
     // Whoever interrupted it does not know what it did, and wants the trees back.
     let interrupted = || place.progress.is_interrupted();
-    let fired = interrupted() || findings.iter().any(|one| one.verdict != Verdict::Pass);
+    if !interrupted() && findings.iter().all(|one| one.verdict == Verdict::Pass) {
+        let sealed = checks.hands.seal();
+        findings.extend(
+            sealed.unwrap_or_else(|reason| vec![Finding::new(&codes::RUN_UNSEALED, reason)]),
+        );
+    }
+    let fired = interrupted() || findings.iter().any(|one| checks.hands.fires(one));
+    let is_clean = findings.iter().all(|one| one.verdict == Verdict::Pass);
     let state = match (fired, request.automatic) {
-        (false, _) => State::Committed,
-        (true, false) => State::LeftAsItIs,
+        (false, _) if is_clean => State::Committed,
+        (false, _) | (true, false) => State::LeftAsItIs,
         (true, true) => {
             process::stop_descendants();
             journal.advance(place, State::RollingBack)?;
@@ -184,22 +234,18 @@ pub fn run(
 /// Everything that speaks against a command that has ended.
 fn found(
     (place, request, snapshot): (Place<'_>, &Request<'_>, &str),
-    ended: Ended,
+    Worked {
+        ended,
+        mut findings,
+    }: Worked,
     checks: &mut Checks<'_>,
 ) -> Vec<Finding> {
-    let text = match ended {
-        Ended::TimedOut => "the command was stopped when its time was over".to_owned(),
-        _ => format!("the command ended with {ended}"),
-    };
     match ended {
         Ended::Code(0) => {}
-        Ended::Interrupted => return Vec::new(),
-        Ended::TimedOut => return vec![Finding::new(&codes::RUN_TIMED_OUT, text)],
-        Ended::Code(_) | Ended::Signal(_) => {
-            return vec![Finding::new(&codes::RUN_COMMAND_FAILED, text)];
-        }
+        // Nobody looks at the work of what did not do it.
+        _ => return findings,
     }
-    let mut findings = checks.judge();
+    findings.extend(checks.judge());
     let wanted = [
         FailurePattern::DataCorruption,
         FailurePattern::SecurityViolation,
@@ -221,21 +267,16 @@ fn found(
             }
         }
     }
-    if request
-        .patterns
-        .contains(&FailurePattern::SecurityViolation)
-    {
-        match (checks.hands.scan)(snapshot) {
-            Ok(new) => findings.extend(new),
-            Err(reason) => findings.push(Finding::new(&codes::RUN_UNJUDGED, reason)),
-        }
+    match checks.hands.judge(snapshot) {
+        Ok(more) => findings.extend(more),
+        Err(reason) => findings.push(Finding::new(&codes::RUN_UNJUDGED, reason)),
     }
     findings
 }
 
 /// The checks of a run.
 struct Checks<'a> {
-    hands: Hands<'a>,
+    hands: &'a mut dyn Hands,
     /// How many times one has to fail before it counts, at least 1.
     confirmations: u64,
     /// Which failed before the command already.
@@ -243,10 +284,22 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
+    /// Runs so many checks, to know later which failed before the work already.
+    fn run_before(&mut self, place: Place<'_>, count: usize) -> Result<(), RollbackError> {
+        for check in 0..count {
+            let passes = self.passes(check) == Some(true);
+            self.bad_before.push(!passes);
+            if place.progress.is_interrupted() {
+                return Err(RollbackError::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a check passes; `None` where it failed and then passed.
     fn passes(&mut self, check: usize) -> Option<bool> {
         for attempt in 0..self.confirmations {
-            let ended = (self.hands.runner)(Some(check), &mut |_| {});
+            let ended = self.hands.check(check);
             if ended.is_ok_and(Ended::is_success) {
                 return (attempt == 0).then_some(true);
             }

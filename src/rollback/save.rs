@@ -6,7 +6,6 @@ use super::error::{RollbackError, at};
 use super::snapshot::{Reason, Seal, Snapshot, Target, number_links};
 use super::store::Store;
 use crate::base::clock::Timestamp;
-use crate::base::digest::Digest;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::inventory::{
@@ -15,9 +14,6 @@ use crate::inventory::{
 use crate::report::{AuditHead, Finding, codes};
 use crate::seal::Secret;
 use crate::system;
-
-/// The domain of the digest cache's MAC.
-const CACHE_TYPE: &str = "application/vnd.agp.snapshot-cache.v1";
 
 /// Which trees, and how.
 #[derive(Clone)]
@@ -73,7 +69,7 @@ fn save_all(
     targets: &[(String, PathBuf)],
 ) -> Result<Saved, RollbackError> {
     let secret = store.place.secret();
-    let mac = |bytes: &[u8]| cache_mac(secret.as_deref(), bytes);
+    let mac = |bytes: &[u8]| Secret::mac_of_cache(secret.as_deref(), bytes).0;
     let mut snapshot = Snapshot {
         id: new_id(request.now),
         created_at: request.now,
@@ -86,7 +82,7 @@ fn save_all(
     let (mut findings, mut refused, mut reused) = (Vec::new(), Vec::new(), 0);
     let mut caches = Vec::new();
     for (name, path) in targets {
-        let mut cache = Cache::load(&store.path.join("cache"), path, &mac);
+        let mut cache = Cache::load(&store.place.cache(), path, &mac);
         let exempt: Vec<RelPath> = within(path, store.place.state_dir).into_iter().collect();
         let walk = inventory::Request {
             root: path,
@@ -148,14 +144,6 @@ pub(super) fn empty(now: Timestamp) -> Snapshot {
         host: String::new(),
         audit_head: None,
         targets: Vec::new(),
-    }
-}
-
-fn cache_mac(secret: Option<&Secret>, bytes: &[u8]) -> [u8; 32] {
-    match secret {
-        Some(secret) => secret.mac_of(CACHE_TYPE, bytes).0,
-        // Shows accidents, as everything does that is written without a key.
-        None => Digest::of(&[CACHE_TYPE.as_bytes(), bytes].concat()).0,
     }
 }
 

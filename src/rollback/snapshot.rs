@@ -6,6 +6,7 @@
 //! is pinned, or its checks passed, stands beside it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::{self, Write};
@@ -120,6 +121,36 @@ impl Target {
         let at = self.inventory.position(path)?;
         let (_, entry) = self.inventory.nth(at)?;
         Some((entry, self.details.get(at)?))
+    }
+
+    /// The same tree with nothing in it but the wanted entries and the directories that lead to them;
+    /// names of one file become files of their own.
+    pub(super) fn part(&self, wanted: &dyn Fn(&RelPath) -> bool) -> Self {
+        let mut paths = BTreeSet::new();
+        for (path, ..) in self.entries().filter(|(path, ..)| wanted(path)) {
+            let bytes = path.as_bytes();
+            let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            paths.extend(ends.map(|(end, _)| &bytes[..end]));
+            paths.insert(bytes);
+        }
+        let kept = self
+            .entries()
+            .filter(|(path, ..)| paths.contains(path.as_bytes()));
+        let (entries, details): (Vec<_>, Vec<_>) = kept
+            .map(|(path, entry, details)| {
+                let details = Details {
+                    inode_shared: None,
+                    ..details.clone()
+                };
+                ((path.clone(), entry.clone()), details)
+            })
+            .unzip();
+        Self {
+            // Paths of an inventory come once.
+            inventory: Inventory::from_entries(entries).unwrap_or_default(),
+            details,
+            ..self.clone()
+        }
     }
 
     /// The digest of the tree: of paths, kinds, modes and contents.

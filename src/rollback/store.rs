@@ -9,7 +9,6 @@
 //! intent.json   there while a restore is under way
 //! runs/         what restores, runs and playbooks did
 //! quarantine/   trees that failed, where they are to be kept
-//! cache/        digests of files that did not change
 //! ```
 //!
 //! Objects are written, then made durable with one `syncfs`, then the snapshot that names them is
@@ -96,6 +95,11 @@ impl Place<'_> {
     /// Where the store is.
     pub fn store(&self) -> PathBuf {
         self.state_dir.join("snapshots")
+    }
+
+    /// Where digests of files that did not change are kept, for every verb.
+    pub(super) fn cache(&self) -> PathBuf {
+        self.state_dir.join("cache")
     }
 
     /// The secret that seals, if there is one.

@@ -81,6 +81,9 @@ const KEY_ID_LABEL: &[u8] = b"agp key identifier v1";
 /// The shortest secret that is no weaker than the MAC itself, in bytes.
 const STRONG_BYTES: usize = 32;
 
+/// The domain of a digest cache's MAC, apart from every payload type.
+const CACHE_TYPE: &str = "application/vnd.agp.digest-cache.v2";
+
 impl Secret {
     /// Decodes what a key source gave: one final LF or CRLF is dropped; `hex:` and `base64:` are
     /// explicit encodings; anything else is the secret itself.
@@ -152,6 +155,15 @@ impl Secret {
         let mut mac = self.mac(payload_type, body.len() as u64);
         mac.0.update(body);
         mac.finish()
+    }
+
+    /// The MAC of a digest cache; one without a secret shows accidents only, as everything does that
+    /// is written without a key.
+    pub fn mac_of_cache(secret: Option<&Self>, body: &[u8]) -> Digest {
+        match secret {
+            Some(secret) => secret.mac_of(CACHE_TYPE, body),
+            None => Digest::of(&[CACHE_TYPE.as_bytes(), body].concat()),
+        }
     }
 
     fn hmac(&self) -> Hmac<Sha256> {

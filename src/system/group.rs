@@ -132,6 +132,32 @@ impl Group {
         }
     }
 
+    /// Lets everything in it together have so much memory; the kernel kills all of it where that is not
+    /// enough.
+    ///
+    /// # Errors
+    /// A group that does not account for memory.
+    pub fn limit_memory(&self, bytes_max: u64) -> io::Result<()> {
+        // Both are files of the controller: neither is made where it is missing.
+        let set = |name: &str, value: &str| {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .open(self.folder.join(name))?;
+            io::Write::write_all(&mut file, value.as_bytes())
+        };
+        set("memory.oom.group", "1")?;
+        set("memory.max", &bytes_max.to_string())
+    }
+
+    /// Whether anything in it was killed for want of memory.
+    pub fn ran_out_of_memory(&self) -> bool {
+        let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
+        let kills = events
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill "));
+        kills.is_some_and(|kills| kills.trim() != "0")
+    }
+
     /// Numbers of the processes in it.
     pub fn members(&self) -> Vec<u32> {
         let list = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();

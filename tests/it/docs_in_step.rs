@@ -161,7 +161,7 @@ fn rules_are_listed_for_people_and_programs() {
 }
 
 /// Runs that end in each of the three words: schema, words of the command, exit code.
-const RUNS: [(Schema, &[&str], i32); 22] = [
+const RUNS: [(Schema, &[&str], i32); 25] = [
     (Schema::ReportSign, &["sign", "--input-dir", "tree"], 0),
     (Schema::ReportSign, &["sign", "--input-dir", "nowhere"], 2),
     (
@@ -216,6 +216,17 @@ const RUNS: [(Schema, &[&str], i32); 22] = [
         0,
     ),
     (Schema::ReportBudget, &["budget", "--target", "nowhere"], 2),
+    (
+        Schema::ReportRun,
+        &["run", "--target-dirs", "clean", "--", "/bin/true"],
+        0,
+    ),
+    (
+        Schema::ReportRun,
+        &["run", "--target-dirs", "clean", "--", "/bin/false"],
+        1,
+    ),
+    (Schema::ReportRun, &["run", "--target-dirs", "clean"], 2),
     (Schema::ReportProfile, &["profile", "--", "/bin/true"], 0),
     (Schema::ReportProfile, &["profile"], 0),
     (Schema::ReportProfile, &["profile", "--", "/bin/false"], 1),

@@ -26,6 +26,7 @@ mod profile_judge;
 mod reports;
 mod rollback;
 mod rollback_run;
+mod run;
 mod shards;
 mod sign_verify;
 mod tidy;

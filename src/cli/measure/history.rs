@@ -3,6 +3,7 @@
 use super::MeasureArgs;
 use super::body::{JudgementSection, Level, SeriesSection};
 use super::run::{Measured, is_good};
+use super::stages::Stage;
 use crate::cli::env;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::past;
@@ -168,14 +169,14 @@ pub(super) fn records(
             ended if is_good(stage, ended) => Outcome::Passed,
             _ => Outcome::Failed,
         };
-        record((&stage.name, run), (key, &context.run_id), outcome)
+        record((stage, run), (key, &context.run_id), outcome)
     })
     .collect()
 }
 
 /// One run as a record.
 pub(super) fn record(
-    (stage, run): (&str, &Recording),
+    (stage, run): (&Stage, &Recording),
     (key, run_id): (&str, &str),
     outcome: Outcome,
 ) -> Record {
@@ -191,7 +192,7 @@ pub(super) fn record(
         run_id: run_id.to_owned(),
         key: key.to_owned(),
         kind: None,
-        stage: stage.to_owned(),
+        stage: stage.name.clone(),
         size_class: history::size_class(None),
         host_class: history::host_class(std::env::consts::OS, std::env::consts::ARCH, &host),
         gate_verdict: None,
@@ -199,7 +200,7 @@ pub(super) fn record(
         finished_at: run.finished_at,
         outcome,
         host,
-        workload: None,
+        workload: stage.expected.workload.clone(),
         system: Some(System {
             psi: Some(Pressure {
                 cpu: machine.pressure.cpu,
@@ -211,7 +212,7 @@ pub(super) fn record(
             probe_seconds: None,
         }),
         metrics: metrics(run),
-        budget: None,
+        budget: stage.expected.budget.clone(),
     }
 }
 

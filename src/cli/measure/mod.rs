@@ -3,6 +3,7 @@
 
 mod body;
 mod history;
+mod pass;
 mod run;
 mod stages;
 
@@ -15,6 +16,9 @@ use super::spine::{Context, Done};
 use crate::policy::Metric;
 
 pub use body::ProfileBody;
+pub(super) use pass::Pass;
+pub(super) use run::Bounds;
+pub(super) use stages::Expected;
 
 /// What to run, and how it is judged.
 #[derive(Debug, Args)]
@@ -99,6 +103,22 @@ fn parse_metric(text: &str) -> Result<Metric, String> {
 }
 
 impl MeasureArgs {
+    /// Those of the policy's stages that are named, or all, and a command behind them; each once.
+    pub(super) fn once(stage: &[String], command: &[OsString]) -> Self {
+        Self {
+            define_stage: Vec::new(),
+            stage: stage.to_vec(),
+            runs: Runs::Exactly(1),
+            warmup: 0,
+            prepare: None,
+            baseline_cmd: None,
+            key: None,
+            gate: Vec::new(),
+            no_gate: false,
+            command: command.to_vec(),
+        }
+    }
+
     /// Whether another command is the past.
     fn is_compared(&self) -> bool {
         self.baseline_cmd.is_some()

@@ -7,7 +7,7 @@ use super::body::{
     self, Machine, Measuring, ProfileBody, RunSection, Slowest, StageSection, Summary, TimeLine,
 };
 use super::history::{self, Past};
-use super::stages::{self, Plan, Stage, Workload};
+use super::stages::{self, Origin, Plan, Stage};
 use super::{MeasureArgs, Runs};
 use crate::base::units;
 use crate::cli::failure::{Failure, Kind};
@@ -15,7 +15,7 @@ use crate::cli::spine::{self, Context};
 use crate::cli::{env, keys};
 use crate::history::{GateVerdict, Outcome, Record};
 use crate::policy::Limit;
-use crate::process::{self, Ended, Governed, Surroundings};
+use crate::process::{self, Confine, Ended, Governed, Identity, Surroundings};
 use crate::profile::RunJudgement;
 use crate::profile::bottleneck;
 use crate::profile::limits::{self, Limits};
@@ -43,10 +43,21 @@ impl Measured<'_> {
     }
 }
 
+/// What a run may not go beyond, beside the policy's maxima.
+#[derive(Default)]
+pub(in crate::cli) struct Bounds<'a> {
+    /// When it is stopped, seconds.
+    pub(in crate::cli) seconds_max: Option<f64>,
+    /// Where it may write.
+    pub(in crate::cli) confine: Option<Confine<'a>>,
+    /// Variables that it sees beside those of its stage.
+    pub(in crate::cli) variables: &'a [(OsString, OsString)],
+}
+
 /// What runs need to know.
-struct Session<'a> {
+pub(super) struct Session<'a> {
     arguments: &'a MeasureArgs,
-    context: &'a Context<'a>,
+    pub(super) context: &'a Context<'a>,
     hidden: Vec<OsString>,
     enter: Vec<OsString>,
     path: Option<OsString>,
@@ -60,18 +71,7 @@ pub(super) fn run(
     plan: &Plan,
     context: &Context<'_>,
 ) -> Result<Report, Failure> {
-    let session = Session {
-        arguments,
-        context,
-        hidden: keys::hidden_variables(&context.policy.policy),
-        enter: [stages::own_program()?]
-            .into_iter()
-            .chain(["tool", "enter-group"].map(OsString::from))
-            .collect(),
-        path: env::lookup("PATH"),
-        stdout: context.stdout_of_children(),
-        began: Instant::now(),
-    };
+    let session = Session::new(arguments, context)?;
     let mut measured: Vec<Measured<'_>> = Vec::new();
     for stage in &plan.stages {
         measured.push(Measured {
@@ -140,7 +140,23 @@ pub(super) fn is_good(stage: &Stage, ended: Ended) -> bool {
     matches!(ended, Ended::Code(code) if is_ok(code))
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        arguments: &'a MeasureArgs,
+        context: &'a Context<'a>,
+    ) -> Result<Self, Failure> {
+        let words = ["tool", "enter"].map(OsString::from);
+        Ok(Self {
+            arguments,
+            context,
+            hidden: keys::hidden_variables(&context.policy.policy),
+            enter: [stages::own_program()?].into_iter().chain(words).collect(),
+            path: env::lookup("PATH"),
+            stdout: context.stdout_of_children(),
+            began: Instant::now(),
+        })
+    }
+
     /// Every stage once, in order; `false` where one failed, and what comes after it would work on
     /// what it did not make.
     fn round(&self, measured: &mut [Measured<'_>]) -> Result<bool, Failure> {
@@ -181,7 +197,7 @@ impl Session<'_> {
         }
         let run_id = format!("baseline-{round}");
         Ok(history::record(
-            (&stage.name, &run),
+            (stage, &run),
             (key, &run_id),
             Outcome::Passed,
         ))
@@ -189,29 +205,48 @@ impl Session<'_> {
 
     /// One run of a stage, after its preparation.
     fn once(&self, stage: &Stage) -> Result<(f64, Recording), Failure> {
+        self.within(stage, &Bounds::default(), &mut |_| {})
+    }
+
+    /// The same within bounds; `started` learns who it is.
+    pub(super) fn within(
+        &self,
+        stage: &Stage,
+        bounds: &Bounds<'_>,
+        started: &mut dyn FnMut(Identity),
+    ) -> Result<(f64, Recording), Failure> {
         if let Some(script) = &self.arguments.prepare {
             self.prepare(script)?;
         }
         let policy = &self.context.policy.policy;
-        let max = policy.performance_benchmarks.max_processing_time_seconds;
-        let is_fatal = policy.profile.limits_fail.contains(&Limit::Time);
+        let benchmarks = &policy.performance_benchmarks;
+        // A maximum that only warns stops nobody.
+        let is_fatal = |limit| policy.profile.limits_fail.contains(&limit);
+        let seconds = [
+            is_fatal(Limit::Time).then_some(benchmarks.max_processing_time_seconds),
+            bounds.seconds_max,
+        ];
+        let seconds = seconds.into_iter().flatten().reduce(f64::min);
+        let memory = is_fatal(Limit::Memory).then_some(benchmarks.max_memory_usage_mb << 20);
         let offset = self.began.elapsed().as_secs_f64();
-        let recorded = record::record(&record::Request {
+        let variables = [&stage.variables[..], bounds.variables].concat();
+        let request = record::Request {
             argv: &stage.argv,
             surroundings: Surroundings {
-                variables: &stage.variables,
+                variables: &variables,
                 directory: stage.directory.as_deref(),
             },
             hidden: &self.hidden,
-            // A maximum that only warns stops nobody.
-            timeout: is_fatal.then(|| Duration::try_from_secs_f64(max).unwrap_or(Duration::MAX)),
+            timeout: seconds.map(|max| Duration::try_from_secs_f64(max).unwrap_or(Duration::MAX)),
+            memory_bytes_max: memory,
+            confine: bounds.confine,
             interrupted: &self.context.progress.interrupted,
             stdout: self.stdout.as_ref(),
             sample_hz: policy.profile.sample_hz,
             enter: &self.enter,
             path: self.path.as_ref(),
-        });
-        let recording = recorded.map_err(|error| {
+        };
+        let recording = record::record(&request, started).map_err(|error| {
             let hint = format!("stage `{}` runs `{}`", stage.name, stage.shown);
             Failure::new(Kind::Input, error).with_hint(hint)
         })?;
@@ -228,6 +263,7 @@ impl Session<'_> {
             hidden: &self.hidden,
             timeout: None,
             interrupted: &self.context.progress.interrupted,
+            exceeded: None,
             stdout: self.stdout.as_ref(),
         };
         let ended = process::govern(&governed, &mut |_| {})
@@ -243,7 +279,7 @@ impl Session<'_> {
     }
 }
 
-fn report(
+pub(super) fn report(
     session: &Session<'_>,
     plan: &Plan,
     (measured, past, judgement): (&[Measured<'_>], &Past, RunJudgement),
@@ -272,7 +308,7 @@ fn report(
     findings.dedup_by(|a, b| a == b);
     degraded.sort();
     degraded.dedup();
-    if plan.workload == Workload::None {
+    if plan.origin == Origin::None {
         let targets = session.context.policy.policy.pipeline.targets.join("`, `");
         let text = format!(
             "no stage is configured, and no target of `pipeline.targets` is there: `{targets}`"
@@ -324,10 +360,10 @@ fn found(session: &Session<'_>, stage: &Stage, run: &Recording) -> Vec<Finding> 
 }
 
 fn summary(plan: &Plan, measured: &[Measured<'_>]) -> Summary {
-    let workload = match plan.workload {
-        Workload::Stages => "stages",
-        Workload::Own => "own",
-        Workload::None => "none",
+    let workload = match plan.origin {
+        Origin::Stages => "stages",
+        Origin::Own => "own",
+        Origin::None => "none",
     };
     let mut summary = Summary {
         workload: workload.to_owned(),
@@ -445,7 +481,7 @@ fn run_section(stage: &Stage, (offset_seconds, run): &(f64, Recording)) -> RunSe
     let (exit_code, signal) = match run.ended {
         Ended::Code(code) => (Some(code), None),
         Ended::Signal(signal) => (None, Some(signal)),
-        Ended::TimedOut | Ended::Interrupted => (None, None),
+        Ended::TimedOut | Ended::TooLarge | Ended::Interrupted => (None, None),
     };
     RunSection {
         started_at: run.started_at.to_string(),

@@ -8,6 +8,7 @@ use crate::base::digest::Digest;
 use crate::base::{files, naming};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::spine::Context;
+use crate::history::{Budget, Workload};
 use crate::pipeline::Work;
 use crate::policy;
 
@@ -26,11 +27,22 @@ pub(super) struct Stage {
     pub(super) directory: Option<PathBuf>,
     /// Codes of a good end.
     pub(super) ok_codes: Vec<u8>,
+    /// What was known of the work beforehand.
+    pub(super) expected: Expected,
+}
+
+/// What was known of a stage's work before it began.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cli) struct Expected {
+    /// What it works on.
+    pub(in crate::cli) workload: Option<Workload>,
+    /// How long it was thought to take.
+    pub(in crate::cli) budget: Option<Budget>,
 }
 
 /// Where stages come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Workload {
+pub(super) enum Origin {
     /// The command line or the policy.
     Stages,
     /// This program's own work on the policy's targets.
@@ -42,7 +54,7 @@ pub(super) enum Workload {
 /// What is run.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) workload: Workload,
+    pub(super) origin: Origin,
     pub(super) stages: Vec<Stage>,
     /// Where our own stages leave what later ones need; removed with the plan.
     #[expect(dead_code, reason = "held for its end")]
@@ -53,7 +65,7 @@ pub(super) struct Plan {
 pub(super) fn plan(arguments: &MeasureArgs, context: &Context<'_>) -> Result<Plan, Failure> {
     let mut scratch = None;
     let mut stages = from_command_line(arguments);
-    let mut workload = Workload::Stages;
+    let mut origin = Origin::Stages;
     if stages.is_empty() || !arguments.stage.is_empty() {
         let configured = context.policy.policy.pipeline.stages.iter().map(configured);
         stages.extend(configured);
@@ -65,9 +77,9 @@ pub(super) fn plan(arguments: &MeasureArgs, context: &Context<'_>) -> Result<Pla
             .into_iter()
             .filter(|target| target.exists())
             .collect();
-        workload = Workload::None;
+        origin = Origin::None;
         if !there.is_empty() {
-            workload = Workload::Own;
+            origin = Origin::Own;
             let made = Scratch::create(context)?;
             stages = own(&there, (&made, context))?;
             scratch = Some(made);
@@ -76,7 +88,7 @@ pub(super) fn plan(arguments: &MeasureArgs, context: &Context<'_>) -> Result<Pla
     check_names(&stages)?;
     let stages = selected(stages, &arguments.stage)?;
     Ok(Plan {
-        workload,
+        origin,
         stages,
         scratch,
     })
@@ -90,6 +102,7 @@ fn from_command_line(arguments: &MeasureArgs) -> Vec<Stage> {
         variables: Vec::new(),
         directory: None,
         ok_codes: vec![0],
+        expected: Expected::default(),
     };
     let mut stages: Vec<Stage> = Vec::new();
     for definition in &arguments.define_stage {
@@ -145,6 +158,7 @@ fn configured(stage: &policy::Stage) -> Stage {
             .collect(),
         directory: Some(PathBuf::from(&stage.working_directory)).filter(|it| it.as_os_str() != "."),
         ok_codes: stage.ok_codes.clone(),
+        expected: Expected::default(),
     }
 }
 
@@ -171,6 +185,7 @@ fn own(
             variables: Vec::new(),
             directory: None,
             ok_codes: vec![0],
+            expected: Expected::default(),
         }
     };
     Ok(Work::ALL.map(stage).into())

@@ -51,7 +51,7 @@ pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Fail
 }
 
 /// What kept a rollback command from its end.
-pub(super) fn failure(error: RollbackError) -> Failure {
+pub(in crate::cli) fn failure(error: RollbackError) -> Failure {
     let told = |code, error: RollbackError| {
         let text = format!("{:#}", anyhow::Error::from(error));
         Failure::of(Kind::Input, Finding::new(code, text))

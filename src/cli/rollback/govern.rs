@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::act::{self, failure, report};
-use super::scan::Scan;
 use super::{RunArgs, body::RollbackBody};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::keys;
+use crate::cli::scan::Scan;
 use crate::cli::spine::{self, Context};
+use crate::guard;
 use crate::inventory::Globs;
-use crate::process::{self, Governed, Identity};
-use crate::report::Report;
+use crate::policy::FailurePattern;
+use crate::process::{self, Ended, Governed, Identity, QueryError};
+use crate::report::{Explanation, Finding, Report, Verdict};
 use crate::rollback::{
-    self, Hands, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest,
+    self, Hands, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest, Worked,
 };
 
 /// Runs the command.
@@ -51,40 +55,84 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
             audit_head: context.audit_head.clone(),
         },
     };
-    let hidden = keys::hidden_variables(&context.policy.policy);
-    let stdout = context.stdout_of_children();
-    let mut runner = |check: Option<usize>, started: &mut dyn FnMut(Identity)| {
-        let argv = match check.and_then(|check| arguments.check.get(check)) {
-            Some(script) => ["/bin/sh", "-c", script].map(OsString::from).to_vec(),
-            None => arguments.command.clone(),
-        };
-        let governed = Governed {
-            argv: &argv,
-            hidden: &hidden,
-            timeout: arguments.timeout.map(Duration::from_secs),
-            interrupted: &context.progress.interrupted,
-            stdout: stdout.as_ref(),
-        };
-        process::govern(&governed, started)
-    };
-    let scan = Scan::wanted(context)?;
-    let mut behind = BTreeMap::new();
-    let mut look = |snapshot: &str| {
-        let Some(scan) = &scan else {
-            return Ok(Vec::new());
-        };
-        let found = scan.new_ones((&arguments.target_dirs, snapshot));
-        let (found, explanations) = found.map_err(|failure| words(&failure))?;
-        behind.extend(explanations);
-        Ok(found)
-    };
-    let hands = Hands {
-        runner: &mut runner,
-        scan: &mut look,
+    let mut hands = Governing {
+        arguments,
+        hidden: keys::hidden_variables(&context.policy.policy),
+        stdout: context.stdout_of_children(),
+        interrupted: &context.progress.interrupted,
+        scan: policy
+            .critical_failure_patterns
+            .contains(&FailurePattern::SecurityViolation)
+            .then(|| Scan::new(context))
+            .transpose()?,
+        behind: BTreeMap::new(),
     };
     let checks = arguments.check.len();
-    let outcome = rollback::run(place, (&request, checks), hands).map_err(failure)?;
-    told(outcome).map(|report| report.with_explanations(behind))
+    let outcome = rollback::run(place, (&request, checks), &mut hands).map_err(failure)?;
+    told(outcome).map(|report| report.with_explanations(hands.behind))
+}
+
+/// One command between a snapshot and its checks.
+struct Governing<'a> {
+    arguments: &'a RunArgs,
+    hidden: Vec<OsString>,
+    stdout: Option<OwnedFd>,
+    interrupted: &'a AtomicBool,
+    scan: Option<Scan<'a>>,
+    /// What stands behind the rules of findings.
+    behind: BTreeMap<String, Explanation>,
+}
+
+impl Governing<'_> {
+    fn govern(
+        &self,
+        argv: &[OsString],
+        started: &mut dyn FnMut(Identity),
+    ) -> Result<Ended, QueryError> {
+        let governed = Governed {
+            argv,
+            hidden: &self.hidden,
+            timeout: self.arguments.timeout.map(Duration::from_secs),
+            interrupted: self.interrupted,
+            exceeded: None,
+            stdout: self.stdout.as_ref(),
+        };
+        process::govern(&governed, started)
+    }
+}
+
+impl Hands for Governing<'_> {
+    fn work(&mut self, _: &str, started: &mut dyn FnMut(Identity)) -> Result<Worked, String> {
+        let ended = self.govern(&self.arguments.command, started);
+        let ended = ended.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        Ok(Worked::of("the command", ended))
+    }
+
+    fn check(&mut self, number: usize) -> Result<Ended, QueryError> {
+        let script = self.arguments.check.get(number);
+        let script = script.ok_or(QueryError::Empty)?;
+        let argv = ["/bin/sh", "-c", script].map(OsString::from);
+        self.govern(&argv, &mut |_| {})
+    }
+
+    fn judge(&mut self, snapshot: &str) -> Result<Vec<Finding>, String> {
+        let Some(scan) = &self.scan else {
+            return Ok(Vec::new());
+        };
+        let looked = scan.look((&self.arguments.target_dirs, snapshot));
+        let looked = looked.map_err(|failure| words(&failure))?;
+        self.behind.extend(guard::behind(scan.pack(), &looked.new));
+        Ok(looked.new)
+    }
+
+    /// Trees are sealed by `agp run`.
+    fn seal(&mut self) -> Result<Vec<Finding>, String> {
+        Ok(Vec::new())
+    }
+
+    fn fires(&self, finding: &Finding) -> bool {
+        finding.verdict != Verdict::Pass
+    }
 }
 
 fn words(failure: &Failure) -> String {
@@ -92,27 +140,40 @@ fn words(failure: &Failure) -> String {
     first.map_or(String::new(), |finding| finding.message.clone())
 }
 
-fn told(outcome: RunOutcome) -> Result<Report, Failure> {
-    let (status, text) = match outcome.state {
+/// What a run came to, as a word and for people.
+pub(in crate::cli) fn status_of(state: RunState) -> (&'static str, &'static str) {
+    match state {
         RunState::Committed => ("committed", "the command succeeded"),
         RunState::RolledBack => (
             "rolled_back",
-            "rolled back: the trees are what they were before the command",
+            "rolled back: the trees are what they were before",
         ),
         RunState::LeftAsItIs => (
             "left_as_it_is",
             "something is wrong, and the policy wants nothing rolled back",
         ),
         _ => ("rollback_failed", "the rollback failed"),
-    };
-    if outcome.interrupted && outcome.state != RunState::RollbackFailed {
-        let mut failure = spine::interrupted();
-        for finding in &mut failure.findings {
-            finding.message = format!(
-                "{}; {text} (snapshot `{}`)",
-                finding.message, outcome.snapshot
-            );
-        }
+    }
+}
+
+/// The failure of a run that somebody interrupted, unless what came of it is worse.
+pub(in crate::cli) fn interrupted_run(outcome: &RunOutcome, text: &str) -> Option<Failure> {
+    if !outcome.interrupted || outcome.state == RunState::RollbackFailed {
+        return None;
+    }
+    let mut failure = spine::interrupted();
+    for finding in &mut failure.findings {
+        finding.message = format!(
+            "{}; {text} (snapshot `{}`)",
+            finding.message, outcome.snapshot
+        );
+    }
+    Some(failure)
+}
+
+fn told(outcome: RunOutcome) -> Result<Report, Failure> {
+    let (status, text) = status_of(outcome.state);
+    if let Some(failure) = interrupted_run(&outcome, text) {
         return Err(failure);
     }
     let mut body: RollbackBody = act::body("run", status);

@@ -4,7 +4,6 @@ mod act;
 mod body;
 mod govern;
 mod playbook;
-mod scan;
 
 use std::path::PathBuf;
 
@@ -17,7 +16,9 @@ use crate::base::clock;
 use crate::report::Finding;
 use crate::rollback::{self, Place};
 
+pub(super) use act::failure;
 pub use body::RollbackBody;
+pub(super) use govern::{interrupted_run, status_of};
 
 /// Take snapshots of trees, put them back all or nothing, and undo that
 ///

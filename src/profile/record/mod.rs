@@ -24,7 +24,8 @@ pub use span::{Span, Votes, folded_to};
 use super::bottleneck::{self, Analysis, Totals};
 use crate::base::clock::{self, Timestamp};
 use crate::process::{
-    self, Consumed, Ended, Governed, Members, QueryError, Started, Surroundings, Tree, Waited,
+    self, Confine, Consumed, Ended, Governed, Identity, Members, QueryError, Started, Surroundings,
+    Tree, Waited,
 };
 use crate::system::{self, Group, GroupUse, Sample, Tables};
 use pace::Pace;
@@ -40,14 +41,18 @@ pub struct Request<'a> {
     pub hidden: &'a [OsString],
     /// When it is stopped; `None`: never.
     pub timeout: Option<Duration>,
+    /// How much memory it may take before it is stopped, bytes; `None`: as much as there is.
+    pub memory_bytes_max: Option<u64>,
+    /// Where it may write; `None`: wherever its user may.
+    pub confine: Option<Confine<'a>>,
     /// Set by anyone to stop it.
     pub interrupted: &'a AtomicBool,
     /// Where its stdout goes; `None`: where ours does.
     pub stdout: Option<&'a OwnedFd>,
     /// Looks per second.
     pub sample_hz: u64,
-    /// Words that start this program so that it enters the control group which the next word names
-    /// and becomes what follows; empty: no control group is used.
+    /// Words that start this program so that it enters the enclosure which flags behind them tell, and
+    /// becomes what follows `--`; empty: no control group is used, and nothing is confined.
     pub enter: &'a [OsString],
     /// Where programs are looked for, `PATH`.
     pub path: Option<&'a OsString>,
@@ -128,18 +133,24 @@ pub struct Cost {
 
 /// Runs a command to its end and measures it. Nothing of it runs when this returns.
 ///
+/// `started` learns who the command is before anything is waited for.
+///
 /// # Errors
 /// A command that cannot start.
-pub fn record(request: &Request<'_>) -> Result<Recording, QueryError> {
+pub fn record(
+    request: &Request<'_>,
+    started: &mut dyn FnMut(Identity),
+) -> Result<Recording, QueryError> {
     let mut degraded = Vec::new();
     if let Some(group) = group(request, &mut degraded)? {
-        if let Some(recording) = record_once(request, Some(group), degraded.clone())? {
+        let recording = record_once(request, (Some(group), degraded.clone()), started)?;
+        if let Some(recording) = recording {
             return Ok(recording);
         }
         degraded.push("its control group could not be entered".to_owned());
     }
     degraded.push(WITHOUT_GROUP.to_owned());
-    let recording = record_once(request, None, degraded)?;
+    let recording = record_once(request, (None, degraded), started)?;
     // Only a group can be missed.
     recording.ok_or(QueryError::Empty)
 }
@@ -185,29 +196,35 @@ fn is_relative(program: &OsString) -> bool {
 /// `None` where the group could not be entered, so that nothing of the command has run.
 fn record_once(
     request: &Request<'_>,
-    group: Option<Group>,
-    degraded: Vec<String>,
+    (group, degraded): (Option<Group>, Vec<String>),
+    started: &mut dyn FnMut(Identity),
 ) -> Result<Option<Recording>, QueryError> {
-    let entering = group.as_ref().map(|group| {
-        let mut argv = request.enter.to_vec();
-        argv.extend([group.folder().into(), OsString::from("--")]);
-        argv.extend_from_slice(request.argv);
-        argv
-    });
+    let entering = entering(request, group.as_ref());
+    let limited = |group: &Group, bytes| group.limit_memory(bytes).is_ok();
+    let is_limited = group
+        .as_ref()
+        .zip(request.memory_bytes_max)
+        .is_some_and(|(group, bytes)| limited(group, bytes));
+    let exceeded = AtomicBool::new(false);
     let governed = Governed {
         argv: entering.as_deref().unwrap_or(request.argv),
         hidden: request.hidden,
         timeout: request.timeout,
         interrupted: request.interrupted,
+        exceeded: Some(&exceeded),
         stdout: request.stdout,
     };
+    // What the kernel keeps below the limit needs nobody to look.
+    let memory_bytes_max = request.memory_bytes_max.filter(|_| !is_limited);
     let before = Before::now();
     let running = process::start(&governed, request.surroundings)?;
+    started(running.identity());
     let watched = watch(
         request,
         (&governed, &running),
-        (group.as_ref(), before.began, before.waited),
+        (group.as_ref(), &before, memory_bytes_max),
     );
+    let was_too_large = is_limited && group.as_ref().is_some_and(Group::ran_out_of_memory);
     let usage = group.as_ref().map(Group::usage);
     let storage = process::storage_of(running.identity().0);
     let left_running = left_running(&running, group.as_ref());
@@ -222,7 +239,10 @@ fn record_once(
         return Ok(None);
     }
     let after = After {
-        ended: watched.stopped.unwrap_or(ended),
+        ended: match watched.stopped {
+            None if was_too_large && !ended.is_success() => Ended::TooLarge,
+            stopped => stopped.unwrap_or(ended),
+        },
         watched,
         usage,
         storage,
@@ -230,6 +250,28 @@ fn record_once(
         left_running,
     };
     Ok(Some(after.recording(before, degraded)))
+}
+
+/// The words that put a command into its enclosure; `None` where it has none.
+fn entering(request: &Request<'_>, group: Option<&Group>) -> Option<Vec<OsString>> {
+    let is_wanted = !request.enter.is_empty() && (group.is_some() || request.confine.is_some());
+    is_wanted.then(|| {
+        let mut argv = request.enter.to_vec();
+        let mut flag = |name: &str, place: &Path| argv.extend([name.into(), place.into()]);
+        if let Some(group) = group {
+            flag("--group", group.folder());
+        }
+        if let Some(confine) = &request.confine {
+            flag("--within", confine.within);
+            confine
+                .writable
+                .iter()
+                .for_each(|place| flag("--writable", place));
+        }
+        argv.push("--".into());
+        argv.extend_from_slice(request.argv);
+        argv
+    })
 }
 
 /// A run until its end.
@@ -243,8 +285,9 @@ struct Watched {
 fn watch(
     request: &Request<'_>,
     (governed, running): (&Governed<'_>, &Started),
-    (group, began, waited): (Option<&Group>, Instant, Waited),
+    (group, before, memory_bytes_max): (Option<&Group>, &Before, Option<u64>),
 ) -> Watched {
+    let began = before.began;
     let members = match group {
         Some(group) => Members::Group(group.folder().to_owned()),
         None => Members::Below(std::process::id()),
@@ -254,8 +297,9 @@ fn watch(
         group,
         tables: &Tables::default(),
         began,
-        waited,
+        waited: before.waited,
         pace: Pace::new(request.sample_hz),
+        limit: memory_bytes_max.zip(governed.exceeded),
     };
     let (stop, stopping) = mpsc::channel();
     std::thread::scope(|scope| {

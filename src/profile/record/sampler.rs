@@ -1,6 +1,7 @@
 //! The thread that looks: one span of the time line after another, until it is told to stop.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(super) struct Sampler<'a> {
     pub(super) waited: Waited,
     /// How often to look.
     pub(super) pace: Pace,
+    /// How much memory it may take, and what to set where it takes more.
+    pub(super) limit: Option<(u64, &'a AtomicBool)>,
 }
 
 /// What was seen.
@@ -123,6 +126,11 @@ impl Sampler<'_> {
             ..now.since(before)
         };
         seen.memory_peak_bytes = seen.memory_peak_bytes.max(moment.memory_peak_bytes);
+        if let Some((bytes_max, exceeded)) = self.limit
+            && moment.memory_bytes > bytes_max
+        {
+            exceeded.store(true, Ordering::Relaxed);
+        }
         seen.processes_max = seen.processes_max.max(moment.processes);
         seen.looks += 1;
         seen.last = moment;
