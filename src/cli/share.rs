@@ -173,7 +173,10 @@ impl ShareArgs {
         match self.shard {
             None => whole,
             Some(_) => Conduct {
-                event: "shard.read",
+                event: match whole.name {
+                    "guard" => "guard.shard",
+                    _ => "integrity.shard",
+                },
                 changes: false,
                 reports_to_output: false,
                 ..whole
