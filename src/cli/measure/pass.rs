@@ -1,4 +1,4 @@
-//! Every stage once, each when somebody says so: what a governed run measures.
+//! Stages, each run when somebody says so: what a governed run measures.
 
 use super::history::Past;
 use super::run::{self, Bounds, Measured, Session, is_good};
@@ -7,6 +7,7 @@ use super::{MeasureArgs, history};
 use crate::cli::failure::Failure;
 use crate::cli::spine::Context;
 use crate::process::{Ended, Identity};
+use crate::profile::RunJudgement;
 use crate::profile::record::Recording;
 use crate::report::Report;
 
@@ -15,8 +16,8 @@ pub(in crate::cli) struct Pass<'a> {
     session: Session<'a>,
     plan: Plan,
     past: Past,
-    /// With when each began after the pass did; of the first stages, in order.
-    done: Vec<(f64, Recording)>,
+    /// Every run of each stage, with when it began after the pass did.
+    runs: Vec<Vec<(f64, Recording)>>,
 }
 
 impl<'a> Pass<'a> {
@@ -28,11 +29,12 @@ impl<'a> Pass<'a> {
         arguments: &'a MeasureArgs,
         context: &'a Context<'a>,
     ) -> Result<Self, Failure> {
+        let plan = stages::plan(arguments, context)?;
         Ok(Self {
             session: Session::new(arguments, context)?,
-            plan: stages::plan(arguments, context)?,
             past: Past::read(arguments, context)?,
-            done: Vec::new(),
+            runs: plan.stages.iter().map(|_| Vec::new()).collect(),
+            plan,
         })
     }
 
@@ -53,16 +55,16 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Runs the next stage; its end, 0 for any code that is a good one, and how long it took in seconds.
+    /// Runs a stage; its end, 0 for any code that is a good one, and how long it took in seconds.
     ///
     /// # Errors
     /// A stage that cannot start, and an interruption.
-    pub(in crate::cli) fn next(
+    pub(in crate::cli) fn run(
         &mut self,
-        bounds: &Bounds<'_>,
+        (at, bounds): (usize, &Bounds<'_>),
         started: &mut dyn FnMut(Identity),
     ) -> Result<(Ended, f64), Failure> {
-        let Some(stage) = self.plan.stages.get(self.done.len()) else {
+        let Some((stage, runs)) = self.plan.stages.get(at).zip(self.runs.get_mut(at)) else {
             return Ok((Ended::Code(0), 0.0));
         };
         let run = self.session.within(stage, bounds, started)?;
@@ -71,29 +73,43 @@ impl<'a> Pass<'a> {
             ended => ended,
         };
         let seconds = run.1.figures.wall_seconds;
-        self.done.push(run);
+        runs.push(run);
         Ok((ended, seconds))
+    }
+
+    /// Whether running everything once more would tell whether it has become slower, as far as the policy
+    /// lets it be run.
+    pub(in crate::cli) fn wants_more(&mut self) -> bool {
+        let runs_max = self.session.context.policy.policy.profile.runs_max;
+        let judgement = self.judged();
+        let more = judgement.more.values().any(|more| *more > 0);
+        let done = self.runs.iter().map(Vec::len).max().unwrap_or(0);
+        more && (done as u64) < runs_max
+    }
+
+    fn judged(&mut self) -> RunJudgement {
+        let runs = std::mem::take(&mut self.runs);
+        let measured = measured(&self.plan, runs);
+        let records = history::records(&measured, (&self.past.key, self.session.context));
+        self.runs = measured.into_iter().map(|one| one.runs).collect();
+        self.past.judge(&records)
     }
 
     /// Judges what was measured against the past, keeps it for later runs, and tells of it.
     pub(in crate::cli) fn end(&mut self) -> Report {
-        let done = std::mem::take(&mut self.done).into_iter();
-        let mut runs = done.map(|run| vec![run]);
-        let measured: Vec<Measured<'_>> = self
-            .plan
-            .stages
-            .iter()
-            .map(|stage| Measured {
-                stage,
-                runs: runs.next().unwrap_or_default(),
-            })
-            .collect();
-        let records = history::records(&measured, (&self.past.key, self.session.context));
-        let judgement = self.past.judge(&records);
+        let judgement = self.judged();
+        let measured = measured(&self.plan, std::mem::take(&mut self.runs));
         run::report(
             &self.session,
             &self.plan,
             (&measured, &self.past, judgement),
         )
     }
+}
+
+fn measured(plan: &Plan, runs: Vec<Vec<(f64, Recording)>>) -> Vec<Measured<'_>> {
+    let stages = plan.stages.iter().zip(runs);
+    stages
+        .map(|(stage, runs)| Measured { stage, runs })
+        .collect()
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::body::StageBudget;
 use super::confine::Room;
-use crate::base::naming;
-use crate::budget::{self, Question, WeighRequest, Weighed, Window};
+use crate::base::{clock, naming};
+use crate::budget::{self, Question, Window};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::measure::{Bounds, Expected, Pass};
 use crate::cli::scan::Scan;
@@ -23,7 +23,7 @@ use crate::pipeline::Allowance;
 use crate::policy::{FailurePattern, Stage};
 use crate::process::{self, Ended, Governed, Identity, QueryError};
 use crate::report::{Explanation, Finding, Report, Resource, Verdict, codes};
-use crate::rollback::{Hands, Place, Watch, Worked};
+use crate::rollback::{self, Hands, Place, RestoreRequest, Watch, Worked};
 use crate::system;
 
 /// What a run needs to know.
@@ -39,6 +39,8 @@ pub(super) struct Terms<'a> {
     /// Text for /bin/sh.
     pub(super) checks: &'a [String],
     pub(super) signs: bool,
+    /// Whether stages run again, from the snapshot, to tell whether they have become slower.
+    pub(super) repeats: bool,
 }
 
 /// What was done so far.
@@ -137,21 +139,17 @@ impl<'a> Governing<'a> {
     }
 
     /// What is known of every stage beforehand.
-    fn budgets(&mut self) -> Result<(), Failure> {
+    fn budgets(&mut self, watch: &Watch) -> Result<(), Failure> {
         let context = self.terms.context;
         let policy = &context.policy.policy;
-        let trees: Vec<&Path> = self.terms.targets.iter().map(PathBuf::as_path).collect();
-        let weighed = budget::weigh(&WeighRequest {
-            targets: &trees,
-            state_dir: &context.state_dir,
-            progress: context.progress,
-        });
-        // Without its weight a budget is made from the past alone.
-        let weighed: Option<Weighed> = weighed.ok();
+        // What is guarded beside the targets stands behind them.
+        let trees = watch.trees().take(self.terms.targets.len());
+        let weighed = budget::weigh_known(trees);
         let past = budget::past(&context.state_dir.join("history"), Window::Newest)
             .map_err(|error| Failure::new(Kind::Input, error))?;
         let sample = system::sample();
-        let place = trees.first().copied().unwrap_or(Path::new("."));
+        let place = self.terms.targets.first();
+        let place = place.map_or(Path::new("."), PathBuf::as_path);
         let names: Vec<String> = self.terms.pass.names().map(str::to_owned).collect();
         for (at, name) in names.iter().enumerate() {
             let advice = budget::advise(&Question {
@@ -159,7 +157,7 @@ impl<'a> Governing<'a> {
                 kind: name,
                 coverage: policy.adaptive_budget.coverage,
                 past: &past,
-                weighed: weighed.as_ref(),
+                weighed: Some(&weighed),
                 targets: &self.did.targets,
                 sample: &sample,
                 disk: system::disk_room(place),
@@ -167,7 +165,7 @@ impl<'a> Governing<'a> {
             let ceiling = policy.adaptive_budget.enabled;
             let ceiling = ceiling.then_some(policy.adaptive_budget.max_budget_seconds);
             let own = self.configured(name).and_then(|stage| stage.budget_seconds);
-            let workload = weighed.as_ref().map(|weighed| weighed.workload.clone());
+            let workload = Some(weighed.workload.clone());
             let budget = Some(history::Budget {
                 predicted_seconds: advice.body.budget_seconds,
                 coverage: policy.adaptive_budget.coverage,
@@ -212,7 +210,7 @@ impl<'a> Governing<'a> {
             confine: room.as_ref().map(Room::confine),
             variables: &variables,
         };
-        let (ended, seconds) = self.terms.pass.next(&bounds, started)?;
+        let (ended, seconds) = self.terms.pass.run((at, &bounds), started)?;
         let mut worked = Worked::of(&format!("the stage `{name}`"), ended);
         if let Some(places) = room.as_ref().map(|room| room.shown(self.terms.directory)) {
             let hint = format!(
@@ -258,21 +256,62 @@ impl<'a> Governing<'a> {
             .map_err(|error| Failure::new(Kind::Output, error))
     }
 
-    /// Runs stages until one fails or does what it may not.
+    /// Runs all stages, and again from the snapshot where that is wanted to tell whether they have become
+    /// slower.
     fn stages(
         &mut self,
         snapshot: &str,
         started: &mut dyn FnMut(Identity),
     ) -> Result<Worked, Failure> {
+        let mut before = self.invalid_before();
+        loop {
+            let watch = Watch::from(self.terms.place, snapshot);
+            let mut watch = watch.map_err(crate::cli::rollback::failure)?;
+            if self.did.budget.is_empty() {
+                self.budgets(&watch)?;
+            }
+            let mut worked = self.once(&mut watch, started)?;
+            worked.watch = Some(watch);
+            let is_good = |one: &Finding| one.verdict == Verdict::Pass;
+            let is_whole = worked.ended.is_success() && worked.findings.iter().all(is_good);
+            if !(is_whole && self.terms.repeats && self.terms.pass.wants_more()) {
+                worked.findings.append(&mut before);
+                return Ok(worked);
+            }
+            let restored = rollback::restore(self.terms.place, &self.back_to(snapshot));
+            restored.map_err(crate::cli::rollback::failure)?;
+        }
+    }
+
+    /// How the trees come back before the stages run once more.
+    fn back_to<'s>(&self, snapshot: &'s str) -> RestoreRequest<'s> {
+        RestoreRequest {
+            snapshot: Some(snapshot),
+            absent: &[],
+            targets: &[],
+            include: Globs::default(),
+            keep_failed: false,
+            verify: true,
+            allow_incomplete: false,
+            now: clock::now(),
+            audit_head: None,
+        }
+    }
+
+    /// Runs stages until one fails or does what it may not.
+    fn once(
+        &mut self,
+        watch: &mut Watch,
+        started: &mut dyn FnMut(Identity),
+    ) -> Result<Worked, Failure> {
         let mut all = Worked {
             ended: Ended::Code(0),
-            findings: self.invalid_before(),
+            findings: Vec::new(),
+            watch: None,
         };
-        self.budgets()?;
-        let watch = Watch::from(self.terms.place, snapshot);
-        let mut watch = watch.map_err(crate::cli::rollback::failure)?;
+        (self.did.stages_passed, self.did.entries_changed) = (0, 0);
         for at in 0..self.did.budget.len() {
-            let worked = match self.stage((at, &mut watch), started) {
+            let worked = match self.stage((at, watch), started) {
                 Ok(worked) => worked,
                 Err(_) if self.terms.context.progress.is_interrupted() => {
                     all.ended = Ended::Interrupted;

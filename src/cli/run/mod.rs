@@ -48,6 +48,10 @@ pub struct RunArgs {
     /// Run this before and after the stages, with /bin/sh; it counts when it passed before and fails after; repeatable
     #[arg(long, value_name = "CMD")]
     pub check: Vec<String>,
+    /// Put the trees back and run the stages again, as often as it takes to tell whether they have become
+    /// slower; without it one suspicious run is told and passes
+    #[arg(long)]
+    pub repeat: bool,
     /// Leave the trees unsigned
     #[arg(long)]
     pub no_sign: bool,
@@ -117,6 +121,7 @@ impl RunArgs {
             directory: &directory,
             checks: &self.check,
             signs: !self.no_sign,
+            repeats: self.repeat,
         })?;
         let checks = self.check.len();
         let outcome = rollback::run(place, (&request, checks), &mut hands).map_err(failure)?;
