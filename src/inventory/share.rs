@@ -91,3 +91,84 @@ fn note(hasher: &mut Hasher, (path, entry): (&RelPath, &Entry), latest_seconds: 
         Entry::Directory { .. } | Entry::Special(_) => {}
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::super::{Globs, Problem, ProblemKind, Progress, take_share};
+    use super::*;
+
+    #[test]
+    fn a_tree_is_surveyed_alike_whoever_reads_which_file_and_whether_he_can() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        for name in ["a", "b", "sub/c", "z"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("a", folder.path().join("link")).unwrap();
+        let (excludes, progress) = (Globs::default(), Progress::default());
+        let request = Request {
+            root: folder.path(),
+            excludes: &excludes,
+            exempt: &[],
+            expected: None,
+            progress: &progress,
+        };
+        let take = |share| take_share(&request, share).unwrap();
+        let whole = take(Share::All);
+        let (with_times, without) = (
+            survey(&request, &whole, Some(u64::MAX)),
+            survey(&request, &whole, None),
+        );
+        let mut read = 0;
+        for index in 1..=3 {
+            let shard = Shard::new(index, 3).unwrap();
+            let mut taken = take(Share::Own(shard));
+            let is_read =
+                |entry: &Entry| matches!(entry, Entry::File(file) if file.sha256 != NOT_READ);
+            read += taken
+                .inventory
+                .iter()
+                .filter(|(_, entry)| is_read(entry))
+                .count();
+            for troubled in [None, Some("b"), Some("z")] {
+                if let Some(name) = troubled {
+                    let path = RelPath::parse(name.as_bytes()).unwrap();
+                    let others = taken.inventory.iter().filter(|(other, _)| **other != path);
+                    let others = others.map(|(path, entry)| (path.clone(), entry.clone()));
+                    taken.inventory = Inventory::from_entries(others.collect()).unwrap();
+                    taken.add_problems(vec![Problem {
+                        path: Some(path),
+                        kind: ProblemKind::Unreadable,
+                        reason: "no permission".into(),
+                    }]);
+                }
+                assert_eq!(
+                    survey(&request, &taken, Some(u64::MAX)),
+                    with_times,
+                    "{troubled:?}"
+                );
+                assert_eq!(survey(&request, &taken, None), without, "{troubled:?}");
+            }
+        }
+        assert_eq!(read, 4, "each file is read by one shard");
+        let known = take(Share::Known(&whole.inventory));
+        assert_eq!(known.inventory, whole.inventory);
+        assert_eq!(known.hashed_bytes, 0);
+        // Another size, another name and another time are seen; content alone is not, and times only on demand.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join("a"))
+            .unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        let touched = take(Share::All);
+        assert_ne!(survey(&request, &touched, Some(u64::MAX)), with_times);
+        assert_eq!(
+            survey(&request, &touched, Some(0)),
+            survey(&request, &whole, Some(0))
+        );
+        assert_eq!(survey(&request, &touched, None), without);
+        std::fs::write(folder.path().join("a"), "longer").unwrap();
+        assert_ne!(survey(&request, &take(Share::All), None), without);
+    }
+}

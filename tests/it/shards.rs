@@ -726,3 +726,28 @@ fn the_page_of_the_format_names_every_field() {
         }
     }
 }
+
+#[test]
+fn no_program_that_is_started_gets_to_see_the_part_key() {
+    let place = place();
+    let asked = ["sign", "--input-dir", "tree", "--key-command"];
+    let ran = place.run(
+        asked
+            .iter()
+            .copied()
+            .chain(["/usr/bin/env printenv AGP_PART_KEY"]),
+    );
+    assert!(
+        ran.code == 2 && ran.stderr.contains("signing secret"),
+        "{ran:?}"
+    );
+    let mut place = place;
+    place.set("ANOTHER", &part_key());
+    let ran = place.run(
+        asked
+            .iter()
+            .copied()
+            .chain(["/usr/bin/env printenv ANOTHER"]),
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+}

@@ -12,8 +12,11 @@ import shlex
 import stat
 import sys
 
-import ray
-from ray.cluster_utils import Cluster
+# A test asks nobody and tells nobody.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import ray  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "docs" / "examples" / "shards"))
 import ray_shards  # noqa: E402
