@@ -9,4 +9,5 @@ pub mod files;
 pub mod naming;
 pub mod relpath;
 pub mod severity;
+pub mod shard;
 pub mod units;

@@ -10,7 +10,7 @@ use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, past, run, sign, verify};
 use crate::base::event::Event;
 use crate::report::{Envelope, Verdict, codes};
-use crate::{alert, audit, budget, integrity, policy, rollback};
+use crate::{alert, audit, budget, integrity, part, policy, rollback};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +19,8 @@ pub enum Schema {
     Policy,
     /// The integrity manifest
     Manifest,
+    /// One line of a part of `--shard`
+    Part,
     /// A snapshot of `agp rollback`
     Snapshot,
     /// A playbook of `agp rollback`
@@ -53,6 +55,7 @@ impl Schema {
         match self {
             Self::Policy => policy::schema(),
             Self::Manifest => integrity::schema(),
+            Self::Part => part::schema(),
             Self::Snapshot => rollback::snapshot_schema(),
             Self::Playbook => rollback::playbook_schema(),
             Self::Alert => alert::schema(),

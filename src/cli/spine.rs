@@ -14,6 +14,7 @@ use super::failure::{Failure, Kind};
 use super::notify::Notifier;
 use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar};
+use super::tool::Tool;
 use super::{env, keys};
 use crate::base::clock::Timestamp;
 use crate::base::naming;
@@ -182,27 +183,37 @@ pub(super) fn run(cli: &Cli) -> u8 {
     let global = &cli.global;
     let conduct = match &cli.command {
         Command::Tool(tool) => {
-            let run = Run::begin(global, "tool".to_owned(), false);
-            return run.end(tool.run(global), None);
+            let begin = |name: &str| Run::begin(global, name.to_owned(), false);
+            let Tool::Merge(merge) = &tool.tool else {
+                return begin("tool").end(tool.run(global), None);
+            };
+            // It answers for the command of its parts, so it goes the way of that command.
+            return match merge.command() {
+                Ok(command) => run(&Cli {
+                    global: global.clone(),
+                    command,
+                }),
+                Err(failure) => begin("merge").end(Err(failure), None),
+            };
         }
-        Command::Sign(_) => Conduct {
+        Command::Sign(sign) => sign.share.conduct(Conduct {
             name: "sign",
             event: "integrity.sign",
             changes: true,
             reports_to_output: false,
-        },
-        Command::Verify(_) => Conduct {
+        }),
+        Command::Verify(verify) => verify.share.conduct(Conduct {
             name: "verify",
             event: "integrity.verify",
             changes: false,
             reports_to_output: true,
-        },
-        Command::Guard(_) => Conduct {
+        }),
+        Command::Guard(guard) => guard.share.conduct(Conduct {
             name: "guard",
             event: "guard.evaluate",
             changes: false,
             reports_to_output: true,
-        },
+        }),
         Command::Rollback(rollback) => rollback.conduct(),
         Command::Profile(profile) => profile.conduct(),
         Command::Run(run) => run.conduct(),
@@ -422,5 +433,6 @@ fn recorder(
             Source::Found(_) | Source::BuiltIn => Ok(None),
         };
     }
-    Ok(Some(Recorder::new(state_dir, &policy.policy)))
+    let recorder = Recorder::new(state_dir, &policy.policy);
+    Ok(Some(recorder.trusting_parts(cli.trusts_parts())))
 }

@@ -138,6 +138,11 @@ codes! {
     SCOPE_EMPTY = "scope.empty", High, Verdict::Error,
         "Nothing that was signed matches what was asked for, so that nothing was looked at",
         "check the patterns of `--only`";
+    PART_FORGED = "part.forged", Critical, Verdict::Fail,
+        "A part is not what a worker with the part key wrote: its MAC does not hold, or it speaks of what is not its shard's",
+        "find out who could write to it, make a new part key, and run all shards anew";
+    PART_REFUSED = "part.refused", High, Verdict::Error,
+        "Parts cannot be used, or do not make one whole: damaged, missing, twice, or of different runs", "";
     CACHE_DISCARDED = "cache.discarded", Low, Verdict::Pass,
         "The digest cache does not carry this key's MAC and was not used", "";
     CACHE_MISMATCH = "cache.mismatch", High, Verdict::Pass,

@@ -28,6 +28,7 @@ mod reports;
 mod rollback;
 mod rollback_run;
 mod run;
+mod shards;
 mod sign_verify;
 mod sinks;
 mod tidy;
