@@ -411,7 +411,13 @@ def mail_part(tls, authority):
     here = place(port, "none", **with_login)
     here.policy["alerts"]["channels"]["mail"]["smtp_host"] = "mail.example.org"
     must(any("in the open" in f["message"] for f in here.guard(**good)), "a password in the open")
-    # A server that says nothing, and one that is not there.
+    # A server that says nothing, one that is not there, one that has no name; authorities that are none.
+    here = place(port, "tls")
+    here.policy["alerts"]["channels"]["mail"]["smtp_host"] = "mail.invalid"
+    found, = here.guard(within=ATTEMPT + ASIDE)
+    must("does not resolve" in found["message"], found)
+    found, = place(port, "starttls").guard(SSL_CERT_FILE="policy.json")
+    must("without certificates" in found["message"], found)
     silent = socket.create_server(("127.0.0.1", 0))
     found, = place(silent.getsockname()[1], "none").guard(within=ATTEMPT + 2 * ASIDE)
     must("no answer within 10 s" in found["message"], found)
@@ -551,6 +557,20 @@ def spool_part(*_):
         waiting, = place.waiting()
         place.run("audit", "show", expect=0, HOOK_URL=server.url("ok"))
         must(server.got[-1][1]["webhook-id"] == waiting["id"] and place.waiting() == [], "after", end)
+    # Killed at any moment, twenty times: everything that was on its way arrives, and nothing is damaged.
+    place = hook(repeat_interval_seconds=0)
+    known, before = set(), len(server.got)
+    for number in range(20):
+        running = subprocess.Popen(**place.command("guard", "--target", "tree", HOOK_URL=server.url("ok")),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.05 + 0.02 * number)
+        running.kill()
+        running.wait()
+        known |= {message["id"] for message in place.waiting()}
+    must(place.guard(HOOK_URL=server.url("ok")) == [] and place.waiting() == [], "after twenty kills")
+    arrived = {got[1]["webhook-id"] for got in server.got[before:]}
+    must(known <= arrived and len(arrived) > len(known) - 1, "lost", known - arrived)
+    must(not list(place.path.rglob("*.damaged")), "damaged")
     # Five runs at once about things of their own, behind ten that wait: each arrives once.
     place = hook(repeat_interval_seconds=0)
     for _ in range(10):
