@@ -380,6 +380,11 @@ def mail_part(tls, authority):
     waiting, = here.waiting()
     must(here.guard(SSL_CERT_FILE=str(authority)) == [], "the next run")
     must(waiting["id"] in box.mails[-1][1].decode(), "another message")
+    # A bundle with the authority among others, one of them none that anything can be checked with.
+    broken = base64.b64encode(b"0" * 60).decode()
+    bundle = authority.with_name("bundle.pem")
+    bundle.write_text(f"-----BEGIN CERTIFICATE-----\n{broken}\n-----END CERTIFICATE-----\n" + authority.read_text())
+    must(place(port, "starttls").guard(SSL_CERT_FILE=str(bundle)) == [], "a bundle")
     # A server that only does without is not talked to.
     plain_box, plain_port = serve()
     found, = place(plain_port, "starttls").guard()
