@@ -65,7 +65,7 @@ class Place:
         arguments = [AGP, *words, "--config", "policy.json"]
         return {"args": arguments, "cwd": self.path, "env": environment}
 
-    def run(self, *words, expect, within=ASIDE, **variables):
+    def run(self, *words, expect, within=2 * ASIDE, **variables):
         began = time.monotonic()
         ran = subprocess.run(**self.command(*words, **variables), capture_output=True, timeout=120)
         took = time.monotonic() - began
@@ -75,7 +75,7 @@ class Place:
         self.is_discreet(ran.stdout + ran.stderr)
         return ran
 
-    def guard(self, *words, within=ASIDE, **variables):
+    def guard(self, *words, within=2 * ASIDE, **variables):
         ran = self.run("guard", "--target", "tree", "--json", *words, expect=19, within=within, **variables)
         report = json.loads(ran.stdout)
         must(report["verdict"] == "fail" and report["exit_code"] == 19, "verdict", report["verdict"])
@@ -419,7 +419,7 @@ def mail_part(tls, authority):
     # A server that says nothing, one that is not there, one that has no name; authorities that are none.
     here = place(port, "tls")
     here.policy["alerts"]["channels"]["mail"]["smtp_host"] = "mail.invalid"
-    found, = here.guard(within=ATTEMPT + ASIDE)
+    found, = here.guard(within=ATTEMPT + 2 * ASIDE)
     must("does not resolve" in found["message"], found)
     found, = place(port, "starttls").guard(SSL_CERT_FILE="policy.json")
     must("without certificates" in found["message"], found)
