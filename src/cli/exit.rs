@@ -23,7 +23,7 @@ pub const ALL: [ExitCode; 7] = [
     },
     ExitCode {
         code: 2,
-        meaning: "No answer: usage, policy, missing secret, unknown key, input or output",
+        meaning: "No answer: usage, policy, missing secret, unknown key, input or output; or an alert that had to arrive did not",
     },
     ExitCode {
         code: 18,

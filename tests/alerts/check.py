@@ -65,7 +65,7 @@ class Place:
         arguments = [AGP, *words, "--config", "policy.json"]
         return {"args": arguments, "cwd": self.path, "env": environment}
 
-    def run(self, *words, expect, within=ASIDE, **variables):
+    def run(self, *words, expect, within=2 * ASIDE, **variables):
         began = time.monotonic()
         ran = subprocess.run(**self.command(*words, **variables), capture_output=True, timeout=120)
         took = time.monotonic() - began
@@ -75,7 +75,7 @@ class Place:
         self.is_discreet(ran.stdout + ran.stderr)
         return ran
 
-    def guard(self, *words, within=ASIDE, **variables):
+    def guard(self, *words, within=2 * ASIDE, **variables):
         ran = self.run("guard", "--target", "tree", "--json", *words, expect=19, within=within, **variables)
         report = json.loads(ran.stdout)
         must(report["verdict"] == "fail" and report["exit_code"] == 19, "verdict", report["verdict"])
@@ -380,6 +380,11 @@ def mail_part(tls, authority):
     waiting, = here.waiting()
     must(here.guard(SSL_CERT_FILE=str(authority)) == [], "the next run")
     must(waiting["id"] in box.mails[-1][1].decode(), "another message")
+    # A bundle with the authority among others, one of them none that anything can be checked with.
+    broken = base64.b64encode(b"0" * 60).decode()
+    bundle = authority.with_name("bundle.pem")
+    bundle.write_text(f"-----BEGIN CERTIFICATE-----\n{broken}\n-----END CERTIFICATE-----\n" + authority.read_text())
+    must(place(port, "starttls").guard(SSL_CERT_FILE=str(bundle)) == [], "a bundle")
     # A server that only does without is not talked to.
     plain_box, plain_port = serve()
     found, = place(plain_port, "starttls").guard()
@@ -411,7 +416,13 @@ def mail_part(tls, authority):
     here = place(port, "none", **with_login)
     here.policy["alerts"]["channels"]["mail"]["smtp_host"] = "mail.example.org"
     must(any("in the open" in f["message"] for f in here.guard(**good)), "a password in the open")
-    # A server that says nothing, and one that is not there.
+    # A server that says nothing, one that is not there, one that has no name; authorities that are none.
+    here = place(port, "tls")
+    here.policy["alerts"]["channels"]["mail"]["smtp_host"] = "mail.invalid"
+    found, = here.guard(within=ATTEMPT + 2 * ASIDE)
+    must("does not resolve" in found["message"], found)
+    found, = place(port, "starttls").guard(SSL_CERT_FILE="policy.json")
+    must("without certificates" in found["message"], found)
     silent = socket.create_server(("127.0.0.1", 0))
     found, = place(silent.getsockname()[1], "none").guard(within=ATTEMPT + 2 * ASIDE)
     must("no answer within 10 s" in found["message"], found)
@@ -551,6 +562,20 @@ def spool_part(*_):
         waiting, = place.waiting()
         place.run("audit", "show", expect=0, HOOK_URL=server.url("ok"))
         must(server.got[-1][1]["webhook-id"] == waiting["id"] and place.waiting() == [], "after", end)
+    # Killed at any moment, twenty times: everything that was on its way arrives, and nothing is damaged.
+    place = hook(repeat_interval_seconds=0)
+    known, before = set(), len(server.got)
+    for number in range(20):
+        running = subprocess.Popen(**place.command("guard", "--target", "tree", HOOK_URL=server.url("ok")),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.05 + 0.02 * number)
+        running.kill()
+        running.wait()
+        known |= {message["id"] for message in place.waiting()}
+    must(place.guard(HOOK_URL=server.url("ok")) == [] and place.waiting() == [], "after twenty kills")
+    arrived = {got[1]["webhook-id"] for got in server.got[before:]}
+    must(known <= arrived and len(arrived) > len(known) - 1, "lost", known - arrived)
+    must(not list(place.path.rglob("*.damaged")), "damaged")
     # Five runs at once about things of their own, behind ten that wait: each arrives once.
     place = hook(repeat_interval_seconds=0)
     for _ in range(10):

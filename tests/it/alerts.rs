@@ -317,6 +317,28 @@ fn a_missing_variable_is_a_warning_and_a_found_policy_reaches_nobody() {
 }
 
 #[test]
+fn what_cannot_be_signed_as_the_policy_says_is_not_sent() {
+    let receiver = Receiver::new();
+    let mut place = place();
+    place.set("HOOK_URL", &receiver.answering(200));
+    let signed =
+        json!({"hook": {"type": "webhook", "url_env": "HOOK_URL", "secret_env": "HOOK_SECRET"}});
+    policy(&place, &json!({"channels": signed}));
+    for secret in ["", "whsec_", "whsec_not base64"] {
+        place.set("HOOK_SECRET", secret);
+        let found = guard(&place);
+        assert!(
+            found.contains(&"alert.unconfigured".to_owned()),
+            "{secret}: {found:?}"
+        );
+    }
+    assert_eq!(receiver.got(), [Value::Null; 0]);
+    place.set("HOOK_SECRET", "any text");
+    assert_eq!(guard(&place), [""; 0]);
+    assert_eq!(receiver.got().len(), 1);
+}
+
+#[test]
 fn a_test_of_the_channels_says_what_each_answers() {
     let receiver = Receiver::new();
     let mut place = place();

@@ -115,7 +115,9 @@ impl Mailer {
             upgraded.map_err(|error| in_words(&error))?;
         }
         if let Some((user, password)) = &self.login {
-            let login = Credentials::new(user.trim().to_owned(), password.trim().to_owned());
+            // A secret that came from a file mostly ends a line.
+            let line = |text: &Zeroizing<String>| text.trim_end_matches(['\r', '\n']).to_owned();
+            let login = Credentials::new(line(user), line(password));
             let proven = connection.auth(DEFAULT_MECHANISMS, &login);
             proven.map_err(|error| match error.status() {
                 Some(code) => {

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use rustls::CertificateError;
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, RootCertStore};
 use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use crate::base::files;
@@ -26,15 +27,23 @@ pub(super) fn authorities(
     let mut found = Vec::new();
     for item in parse_pem(&pem) {
         match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
+            // Bundles of systems hold some that no connection could be checked with.
+            Ok(PemItem::Certificate(certificate)) if is_usable(&certificate) => {
+                found.push(certificate);
+            }
             Ok(_) => {}
             Err(_) => return Err("`SSL_CERT_FILE` names a file that is not PEM".into()),
         }
     }
     match found.is_empty() {
-        true => Err("`SSL_CERT_FILE` names a file without certificates".into()),
+        true => Err("`SSL_CERT_FILE` names a file without certificates of authorities".into()),
         false => Ok(Some(found)),
     }
+}
+
+fn is_usable(certificate: &Certificate<'_>) -> bool {
+    let der = CertificateDer::from(certificate.der());
+    RootCertStore::empty().add(der.into_owned()).is_ok()
 }
 
 /// Why a connection was not made, without a name of it.
