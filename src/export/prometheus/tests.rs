@@ -143,7 +143,8 @@ fn a_stage_and_a_budget_are_told_under_their_names() {
     let series =
         json!({"stage": "a", "metric": "wall_seconds", "verdict": "regression", "effect": 0.25});
     let unnamed = json!({"stage": "tar -cf /srv/x", "command": "tar -cf /srv/x", "median_run": 1, "runs": [run("passed"), run("passed")]});
-    let slower = json!({"stage": "tar -cf /srv/x", "metric": "cpu_seconds", "verdict": "ok", "effect": 0.5});
+    let slower =
+        json!({"stage": "tar -cf /srv/x", "metric": "cpu_seconds", "verdict": "ok", "effect": 0.5});
     let body = json!({"stages": [stage("a"), stage("a\"\n\u{202e}"), unnamed], "judgement": {"series": [series, slower]}});
     assert_has(
         &metrics(&envelope("profile", "pass", body), &[]),
