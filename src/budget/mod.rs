@@ -22,4 +22,4 @@ pub use confidence::{Interval, coverage_interval};
 pub use past::{Past, Run, Window, past};
 pub use section::*;
 pub use serve::Server;
-pub use workload::{WeighError, WeighRequest, Weighed, weigh};
+pub use workload::{WeighError, WeighRequest, Weighed, weigh, weigh_known};

@@ -7,7 +7,7 @@ use crate::base::beneath::Root;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::history::Workload;
-use crate::inventory::{self, Globs, Kind, Progress, TakeError};
+use crate::inventory::{self, Entry, Globs, Inventory, Kind, Progress, TakeError};
 
 /// How many types are told apart: those with the most bytes.
 const TYPES_MAX: usize = 24;
@@ -55,6 +55,21 @@ pub fn weigh(request: &WeighRequest<'_>) -> Result<Weighed, WeighError> {
     let files = weighed.files.iter();
     weighed.workload = workload_of(files.map(|(path, bytes)| (path.as_str(), *bytes)));
     Ok(weighed)
+}
+
+/// Weighs trees that somebody has looked at, by their names.
+pub fn weigh_known<'a>(trees: impl Iterator<Item = (&'a str, &'a Inventory)>) -> Weighed {
+    let mut weighed = Weighed::default();
+    for (name, inventory) in trees {
+        let files = inventory.iter().filter_map(|(path, entry)| match entry {
+            Entry::File(file) => Some((naming::below(name, path), file.size_bytes)),
+            _ => None,
+        });
+        weighed.files.extend(files);
+    }
+    let files = weighed.files.iter();
+    weighed.workload = workload_of(files.map(|(path, bytes)| (path.as_str(), *bytes)));
+    weighed
 }
 
 fn weigh_one(
@@ -156,7 +171,7 @@ mod tests {
             progress: &Progress::default(),
         };
         let weighed = weigh(&request).unwrap();
-        let workload = weighed.workload;
+        let workload = weighed.workload.clone();
         assert_eq!(
             (workload.files, workload.bytes, workload.largest_bytes),
             (4, 46, Some(30))
@@ -168,6 +183,20 @@ mod tests {
             .collect();
         assert_eq!(types, [("", 6), ("png", 40)]);
         assert_eq!((weighed.files.len(), weighed.unreadable.len()), (4, 0));
+        let exempt = [RelPath::parse(b".agp").unwrap()];
+        let taken = [&one, &other].map(|root| {
+            let walk = inventory::Request {
+                root,
+                excludes: &Globs::default(),
+                exempt: &exempt,
+                expected: None,
+                progress: &Progress::default(),
+            };
+            let inventory = inventory::take(&walk, None).unwrap().inventory;
+            (naming::shown(root), inventory)
+        });
+        let known = weigh_known(taken.iter().map(|(name, tree)| (name.as_str(), tree)));
+        assert_eq!((known.workload, known.files), (workload, weighed.files));
     }
 
     #[test]

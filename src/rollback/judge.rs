@@ -10,6 +10,7 @@ use super::objects::Wanted;
 use super::plan::{self, Aspect, Difference};
 use super::snapshot::Target;
 use super::store::Store;
+use super::watch::Watch;
 use super::{restore, save};
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
@@ -32,6 +33,8 @@ pub(super) struct Request<'a> {
     pub(super) allow_change: &'a Globs,
     /// What the policy looks for.
     pub(super) patterns: &'a [FailurePattern],
+    /// The trees, where somebody has just looked at them.
+    pub(super) watch: Option<&'a Watch>,
 }
 
 /// Everything that counts against whoever had the trees since the snapshot was taken.
@@ -51,7 +54,10 @@ pub(super) fn judge(
             }
             continue;
         }
-        let now = restore::known_present(store, before)?;
+        let now = match request.watch.and_then(|watch| watch.seen(&before.path)) {
+            Some(seen) => seen.clone(),
+            None => restore::known_present(store, before)?,
+        };
         let passed_over = [&before.incomplete[..], &now.incomplete[..]].concat();
         let trees = Trees { before, now: &now };
         for difference in plan::differences(before, &now, &passed_over) {

@@ -18,6 +18,7 @@ use super::judge;
 use super::limit::within;
 use super::restore::{self, Request as RestoreRequest};
 use super::store::{Access, Mark, Place, Store};
+use super::watch::Watch;
 use super::{SaveRequest, commit, query, save};
 use crate::base::clock::{self, Timestamp};
 use crate::base::digest::{Digest, Hasher};
@@ -133,6 +134,8 @@ pub struct Worked {
     pub ended: Ended,
     /// What there is to say about it.
     pub findings: Vec<Finding>,
+    /// The trees as it left them, where somebody has looked at them since.
+    pub watch: Option<Watch>,
 }
 
 impl Worked {
@@ -153,6 +156,7 @@ impl Worked {
         Self {
             ended,
             findings: findings.into_iter().collect(),
+            watch: None,
         }
     }
 }
@@ -237,6 +241,7 @@ fn found(
     Worked {
         ended,
         mut findings,
+        watch,
     }: Worked,
     checks: &mut Checks<'_>,
 ) -> Vec<Finding> {
@@ -255,6 +260,8 @@ fn found(
             let request = judge::Request {
                 allow_change: request.allow_change,
                 patterns: request.patterns,
+                // A check may have changed them.
+                watch: watch.as_ref().filter(|_| checks.bad_before.is_empty()),
             };
             judge::judge(&store, snapshot, &request)
         });

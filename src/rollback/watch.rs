@@ -1,11 +1,14 @@
 //! What changes in trees from one look to the next.
 
+use std::path::Path;
+
 use super::error::RollbackError;
 use super::plan::{self, Aspect};
 use super::snapshot::Target;
 use super::store::{Access, Place, Store};
 use super::{restore, save};
 use crate::base::relpath::RelPath;
+use crate::inventory::Inventory;
 
 /// Trees as they were last looked at.
 #[derive(Debug)]
@@ -35,6 +38,18 @@ impl Watch {
         Ok(Self {
             targets: snapshot.targets,
         })
+    }
+
+    /// The trees as they were last looked at, by their names, in the order of the snapshot's targets.
+    pub fn trees(&self) -> impl Iterator<Item = (&str, &Inventory)> {
+        let targets = self.targets.iter();
+        targets.map(|target| (target.name.as_str(), &target.inventory))
+    }
+
+    /// A target as it was last looked at; `None` for one that was not there then, or not watched.
+    pub(super) fn seen(&self, path: &Path) -> Option<&Target> {
+        let mut targets = self.targets.iter();
+        targets.find(|target| target.path == path)
     }
 
     /// What has changed since the last look, in the order of the targets and sorted by path below

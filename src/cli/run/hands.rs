@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use super::body::StageBudget;
 use super::confine::Room;
 use crate::base::{clock, naming};
-use crate::budget::{self, Question, WeighRequest, Weighed, Window};
+use crate::budget::{self, Question, Window};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::measure::{Bounds, Expected, Pass};
 use crate::cli::scan::Scan;
@@ -139,21 +139,17 @@ impl<'a> Governing<'a> {
     }
 
     /// What is known of every stage beforehand.
-    fn budgets(&mut self) -> Result<(), Failure> {
+    fn budgets(&mut self, watch: &Watch) -> Result<(), Failure> {
         let context = self.terms.context;
         let policy = &context.policy.policy;
-        let trees: Vec<&Path> = self.terms.targets.iter().map(PathBuf::as_path).collect();
-        let weighed = budget::weigh(&WeighRequest {
-            targets: &trees,
-            state_dir: &context.state_dir,
-            progress: context.progress,
-        });
-        // Without its weight a budget is made from the past alone.
-        let weighed: Option<Weighed> = weighed.ok();
+        // What is guarded beside the targets stands behind them.
+        let trees = watch.trees().take(self.terms.targets.len());
+        let weighed = budget::weigh_known(trees);
         let past = budget::past(&context.state_dir.join("history"), Window::Newest)
             .map_err(|error| Failure::new(Kind::Input, error))?;
         let sample = system::sample();
-        let place = trees.first().copied().unwrap_or(Path::new("."));
+        let place = self.terms.targets.first();
+        let place = place.map_or(Path::new("."), PathBuf::as_path);
         let names: Vec<String> = self.terms.pass.names().map(str::to_owned).collect();
         for (at, name) in names.iter().enumerate() {
             let advice = budget::advise(&Question {
@@ -161,7 +157,7 @@ impl<'a> Governing<'a> {
                 kind: name,
                 coverage: policy.adaptive_budget.coverage,
                 past: &past,
-                weighed: weighed.as_ref(),
+                weighed: Some(&weighed),
                 targets: &self.did.targets,
                 sample: &sample,
                 disk: system::disk_room(place),
@@ -169,7 +165,7 @@ impl<'a> Governing<'a> {
             let ceiling = policy.adaptive_budget.enabled;
             let ceiling = ceiling.then_some(policy.adaptive_budget.max_budget_seconds);
             let own = self.configured(name).and_then(|stage| stage.budget_seconds);
-            let workload = weighed.as_ref().map(|weighed| weighed.workload.clone());
+            let workload = Some(weighed.workload.clone());
             let budget = Some(history::Budget {
                 predicted_seconds: advice.body.budget_seconds,
                 coverage: policy.adaptive_budget.coverage,
@@ -268,9 +264,14 @@ impl<'a> Governing<'a> {
         started: &mut dyn FnMut(Identity),
     ) -> Result<Worked, Failure> {
         let mut before = self.invalid_before();
-        self.budgets()?;
         loop {
-            let mut worked = self.once(snapshot, started)?;
+            let watch = Watch::from(self.terms.place, snapshot);
+            let mut watch = watch.map_err(crate::cli::rollback::failure)?;
+            if self.did.budget.is_empty() {
+                self.budgets(&watch)?;
+            }
+            let mut worked = self.once(&mut watch, started)?;
+            worked.watch = Some(watch);
             let is_good = |one: &Finding| one.verdict == Verdict::Pass;
             let is_whole = worked.ended.is_success() && worked.findings.iter().all(is_good);
             if !(is_whole && self.terms.repeats && self.terms.pass.wants_more()) {
@@ -300,18 +301,17 @@ impl<'a> Governing<'a> {
     /// Runs stages until one fails or does what it may not.
     fn once(
         &mut self,
-        snapshot: &str,
+        watch: &mut Watch,
         started: &mut dyn FnMut(Identity),
     ) -> Result<Worked, Failure> {
         let mut all = Worked {
             ended: Ended::Code(0),
             findings: Vec::new(),
+            watch: None,
         };
         (self.did.stages_passed, self.did.entries_changed) = (0, 0);
-        let watch = Watch::from(self.terms.place, snapshot);
-        let mut watch = watch.map_err(crate::cli::rollback::failure)?;
         for at in 0..self.did.budget.len() {
-            let worked = match self.stage((at, &mut watch), started) {
+            let worked = match self.stage((at, watch), started) {
                 Ok(worked) => worked,
                 Err(_) if self.terms.context.progress.is_interrupted() => {
                     all.ended = Ended::Interrupted;
