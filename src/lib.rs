@@ -17,7 +17,7 @@
 //! | 1, nouns | [`report`], [`inventory`], [`seal`], [`policy`], [`process`], [`system`], [`history`]: past runs |
 //! | 2, verbs | [`integrity`]: manifest, sign, verify; [`guard`]: rules, scan; [`rollback`]: snapshots, restore; [`budget`]: how long work may take |
 //! | 2, measures | [`profile`]: what a command takes, where its time goes, and whether that is more than it was |
-//! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats |
+//! | 2, recorders | [`audit`]: the log; [`export`]: reports in other formats; [`alert`]: who hears of what; [`part`]: a shard's share |
 //! | 3, composed | [`pipeline`]: what takes several verbs |
 //! | 4, the shell | [`cli`]: flags, environment, terminal, exit codes |
 //!
@@ -60,11 +60,13 @@ pub mod report;
 pub mod seal;
 pub mod system;
 
+pub mod alert;
 pub mod audit;
 pub mod budget;
 pub mod export;
 pub mod guard;
 pub mod integrity;
+pub mod part;
 pub mod profile;
 pub mod rollback;
 

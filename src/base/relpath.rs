@@ -197,6 +197,14 @@ impl serde::Serialize for RelPath {
     }
 }
 
+/// From the spelling that [`fmt::Display`] gives: a backslash in it always begins an escape.
+impl<'de> serde::Deserialize<'de> for RelPath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::from_json_name(&name, name.contains('\\')).map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::args::Global;
 use super::deliver::{self, Artifact, Delivery};
 use super::failure::{Failure, Kind};
+use super::notify::{Notifier, Telling};
 use super::render::Printer;
 use super::spine::{Done, Writer};
 use super::{env, exit};
@@ -34,6 +35,7 @@ pub(super) struct Run<'a> {
     directory: String,
     pub(super) policy: PolicyReference,
     pub(super) warnings: Vec<Finding>,
+    pub(super) notifier: Option<Notifier>,
     /// Where its metrics are wanted; nowhere before the policy is known.
     pub(super) metrics: Metrics,
 }
@@ -58,6 +60,7 @@ impl<'a> Run<'a> {
                 sha256: None,
             },
             warnings: Vec::new(),
+            notifier: None,
             metrics: Metrics::default(),
         }
     }
@@ -95,9 +98,14 @@ impl<'a> Run<'a> {
     pub(super) fn end(mut self, result: Result<Done, Failure>, head: Option<AuditHead>) -> u8 {
         let warnings = std::mem::take(&mut self.warnings);
         let (code, written) = match self.with_report(result) {
-            Ok(Done::Data(write)) => (0, self.write_data(write)),
+            Ok(Done::Data(write)) => {
+                let written = self.write_data(write);
+                self.empty_spool();
+                (0, written)
+            }
             Ok(Done::Told(line)) => {
                 self.printer.note(&line);
+                self.empty_spool();
                 (0, Ok(()))
             }
             Ok(Done::Report(report)) => self.answer(report, (warnings, head), Artifact::Report),
@@ -151,8 +159,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Every report passes here once: the seam where alerts and metrics will hang. What cannot be
-    /// written is part of what is told.
+    /// Every report passes here once: the seam where alerts hang and metrics will. What cannot be written, and
+    /// who could not be told, is part of what is told.
     fn answer(
         &self,
         mut report: Report,
@@ -162,26 +170,63 @@ impl<'a> Run<'a> {
         report.findings.extend(warnings);
         report.findings.sort();
         let delivery = self.delivery();
-        let code = exit::code(Ok(report.verdict));
-        let mut envelope = self.envelope((&report, code), head.as_ref());
+        let enveloped = |report: &Report| {
+            let code = exit::code(Ok(report.verdict));
+            self.envelope((report, code), head.as_ref())
+        };
+        let mut envelope = enveloped(&report);
         let unpublished = self.publish(&report, &envelope);
         if !unpublished.is_empty() {
             report.add(unpublished);
-            envelope.findings.clone_from(&report.findings);
+            envelope = enveloped(&report);
         }
         let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
         if !troubles.is_empty() {
             report.add(troubles);
-            let code = exit::code(Ok(report.verdict));
-            envelope = self.envelope((&report, code), head.as_ref());
+            envelope = enveloped(&report);
             // What could not be left has been told once.
             self.publish(&report, &envelope);
+        }
+        let unheard = self.alert((&report, envelope.exit_code));
+        if !unheard.is_empty() {
+            report.add(unheard);
+            envelope = enveloped(&report);
+            report.add(delivery.rewrite_files(&self.document(&report, &envelope), &artifact));
+            envelope = enveloped(&report);
         }
         let document = self.document(&report, &envelope);
         delivery.append_summary(&document);
         let told = delivery.tell(&document, &report, artifact);
         self.explain(head.as_ref());
         (envelope.exit_code, told)
+    }
+
+    /// Tells whoever is to hear of a report, and gives what is to be said of that.
+    fn alert(&self, (report, exit_code): (&Report, u8)) -> Vec<Finding> {
+        let telling = Telling {
+            run_id: &self.id,
+            report,
+            exit_code,
+        };
+        let notifier = self.notifier.as_ref();
+        notifier.map_or_else(Vec::new, |notifier| notifier.tell(Some(&telling)))
+    }
+
+    /// Sends what earlier runs left, where this one has nothing to say.
+    fn empty_spool(&self) {
+        let notifier = self.notifier.iter();
+        let unheard: Vec<Finding> = notifier.flat_map(|notifier| notifier.tell(None)).collect();
+        self.mention(&unheard);
+    }
+
+    /// Says on stderr whom nothing reached, where no report for people does.
+    fn mention(&self, unheard: &[Finding]) {
+        for finding in unheard {
+            match finding.verdict {
+                Verdict::Pass => self.printer.note(&format!("warning: {}", finding.message)),
+                _ => self.printer.failure(std::slice::from_ref(finding)),
+            }
+        }
     }
 
     /// What `--verbose` adds.
@@ -229,6 +274,17 @@ impl<'a> Run<'a> {
             envelope.findings.clone_from(&report.findings);
             troubles.extend(unwritten);
             self.printer.failure(&troubles);
+        }
+        let unheard = self.alert((&report, code));
+        if !unheard.is_empty() {
+            self.mention(&unheard);
+            report.add(unheard);
+            envelope = self.envelope((&report, code), head);
+            if !failure.keeps_output {
+                let document = self.document(&report, &envelope);
+                self.printer
+                    .failure(&delivery.rewrite_files(&document, &artifact));
+            }
         }
         let document = self.document(&report, &envelope);
         delivery.append_summary(&document);

@@ -32,6 +32,16 @@ impl Cli {
         self.global.files().any(|output| self.is_read(output))
     }
 
+    /// Whether parts of others are believed without a key.
+    pub fn trusts_parts(&self) -> bool {
+        match &self.command {
+            Command::Sign(sign) => sign.share.trusts(),
+            Command::Verify(verify) => verify.share.trusts(),
+            Command::Guard(guard) => guard.share.trusts(),
+            _ => false,
+        }
+    }
+
     fn is_read(&self, output: &Path) -> bool {
         let mut read: Vec<&PathBuf> = self.global.config.iter().collect();
         match &self.command {
@@ -46,7 +56,7 @@ impl Cli {
                     return true;
                 }
                 read.extend(verify.manifest.iter().chain(&verify.state));
-                read.extend(&verify.key.key_file);
+                read.extend(verify.key.key_file.iter().chain(verify.share.parts()));
             }
             Command::Audit(audit) => {
                 read.extend(audit.manifests());
@@ -55,12 +65,15 @@ impl Cli {
             Command::Guard(guard) => {
                 read.extend(guard.rules.iter().chain(&guard.baseline));
                 read.extend(guard.operations_log.iter().chain(&guard.key.key_file));
+                read.extend(guard.share.parts());
             }
             Command::Rollback(rollback) => read.extend(rollback.reads()),
             Command::Profile(profile) => read.extend(&profile.secret.key_file),
             Command::Run(run) => read.extend(&run.key.key_file),
-            // Neither replaces what is no manifest, and what a tool prints is not a report.
-            Command::Sign(_) | Command::Tool(_) => return false,
+            // It replaces nothing but manifests; parts are read besides.
+            Command::Sign(sign) => read = sign.share.parts().iter().collect(),
+            // What a tool prints is not a report.
+            Command::Tool(_) => return false,
             Command::Budget(_) => {}
         }
         let output = place(output);
@@ -100,12 +113,12 @@ pub enum Command {
     Profile(profile::ProfileArgs),
     /// Verify, show and export the audit log
     Audit(audit::AuditArgs),
-    /// Make keys, check and show policies, print schemas, completions and man pages
+    /// Make keys, check and show policies, merge parts, print schemas, completions and man pages
     Tool(tool::ToolArgs),
 }
 
 /// Flags of every command.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct Global {
     /// Use this policy file [default: config/assets_quality_policy.json, if it is there]
     #[arg(
@@ -201,6 +214,9 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub state_dir: Option<PathBuf>,
+    /// Fail (exit code 2, unless the answer is 19) where an alert of this run is not delivered
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub require_notify: bool,
 }
 
 /// Refuses what is no file that others can collect.
@@ -287,7 +303,7 @@ pub enum Color {
 }
 
 /// Where the signing secret comes from. There is no flag that takes the secret itself.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 #[group(multiple = false)]
 pub struct KeyArgs {
     /// Read the signing secret from this file, which only its owner may read

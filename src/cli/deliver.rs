@@ -67,6 +67,24 @@ impl Delivery<'_> {
     /// Writes the files that were asked for, and gives those that could not be written: one that
     /// cannot keeps no other from being.
     pub(super) fn write_files(&self, document: &Document<'_>, artifact: &Artifact) -> Vec<Finding> {
+        self.write_each((document, artifact), |_| true)
+    }
+
+    /// The same once more, because there is more to say. What was written to a stream stands.
+    pub(super) fn rewrite_files(
+        &self,
+        document: &Document<'_>,
+        artifact: &Artifact,
+    ) -> Vec<Finding> {
+        let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+        self.write_each((document, artifact), is_file)
+    }
+
+    fn write_each(
+        &self,
+        (document, artifact): (&Document<'_>, &Artifact),
+        is_wanted: impl Fn(&Path) -> bool,
+    ) -> Vec<Finding> {
         let is_report = matches!(artifact, Artifact::Report);
         let output = self.global.output.as_deref();
         let output = output.filter(|_| is_report && !self.global.output_is_stdout());
@@ -76,7 +94,8 @@ impl Delivery<'_> {
             .map(|wanted| (wanted.format, wanted.file.as_path()));
         let output = output.map(|path| (Format::Json, path));
         let mut troubles = Vec::new();
-        for (format, path) in output.into_iter().chain(reports) {
+        let wanted = output.into_iter().chain(reports);
+        for (format, path) in wanted.filter(|(_, path)| is_wanted(path)) {
             let write = |out: &mut dyn io::Write| export::write(format, document, out);
             if let Err(error) = files::write_atomic(path, 0o644, write) {
                 troubles.extend(Failure::new(Kind::Output, error).findings);

@@ -5,17 +5,21 @@ use std::str::FromStr as _;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::guard_report::{self, OperationsSection};
 use super::kept::{self, Kept, Wanted};
 use super::rules::RulesArgs;
+use super::share::{self, Joined, Merged, ShareArgs};
 use super::spine::{self, Context, Done};
 use super::{env, keys};
+use crate::base::digest::Digest;
 use crate::base::files;
 use crate::base::naming::shown;
 use crate::base::severity::Severity;
+use crate::base::shard::Shard;
 use crate::base::units::printable;
 use crate::guard::{
     self, BaselineUse, Enforcement, Evaluation, Found, GitError, GuardError, Operation, Operations,
@@ -23,6 +27,7 @@ use crate::guard::{
     Tracked,
 };
 use crate::inventory::TakeError;
+use crate::part::{Head, Verb};
 use crate::policy::{Loaded, Source, Stage};
 use crate::report::{Finding, Resource, codes};
 
@@ -35,7 +40,8 @@ const JOBS_MAX: u16 = 1024;
 ///
 /// Looks into every file of the targets, hidden and ignored ones included. Exit code 19 is a
 /// violation at or above the level that the policy enforces.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Example: agp guard --config config/assets_quality_policy.json --target ./assets --output policy_report.json"
@@ -43,23 +49,38 @@ const JOBS_MAX: u16 = 1024;
 pub struct GuardArgs {
     /// What to do with rules instead of scanning.
     #[command(subcommand)]
+    #[serde(skip)]
     pub command: Option<GuardCommand>,
     /// Scan these files and folders [default: ., or nothing where an operation is asked for]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub target: Vec<PathBuf>,
     /// Look at what the next commit would change, as the index has it, in place of the files
-    #[arg(long, group = "tracked", help_heading = "Repository")]
+    #[arg(
+        long,
+        group = "tracked",
+        conflicts_with = "shard",
+        help_heading = "Repository"
+    )]
+    #[serde(skip)]
     pub staged: bool,
     /// Look at what has changed since this commit, as the working tree has it
     #[arg(
         long,
         value_name = "REV",
         group = "tracked",
+        conflicts_with = "shard",
         help_heading = "Repository"
     )]
+    #[serde(skip)]
     pub since: Option<String>,
     /// Look at everything that any commit ever held, each content once
-    #[arg(long, group = "tracked", help_heading = "Repository")]
+    #[arg(
+        long,
+        group = "tracked",
+        conflicts_with = "shard",
+        help_heading = "Repository"
+    )]
+    #[serde(skip)]
     pub history: bool,
     /// Add the rules of this file; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -68,28 +89,39 @@ pub struct GuardArgs {
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
     /// Write the baseline so that it accepts what is found now, and drops what is no longer there
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
+    #[serde(skip)]
     pub update_baseline: bool,
     /// Say why what `--update-baseline` adds is accepted
     #[arg(long, value_name = "TEXT", requires = "update_baseline")]
+    #[serde(skip)]
     pub reason: Option<String>,
     /// Fail from this severity on, where the policy would fail later
     #[arg(long, value_name = "LEVEL", value_parser = severity())]
     pub fail_on: Option<Severity>,
     /// Ask whether an operation may be; may be repeated
-    #[arg(long, value_name = "NAME[=RESOURCE]", value_parser = Operation::from_str)]
+    #[arg(long, value_name = "NAME[=RESOURCE]", conflicts_with = "shard", value_parser = Operation::from_str)]
+    #[serde(skip)]
     pub operation: Vec<Operation>,
     /// Hold the operations of this log (JSON Lines) against the policy; may be repeated
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "shard")]
+    #[serde(skip)]
     pub operations_log: Vec<PathBuf>,
     /// Scan on this many threads [default: as many as there are processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(JOBS_MAX)))]
+    #[serde(skip)]
     pub jobs: Option<u16>,
     /// Show what was found as it is, on a terminal only
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
+    #[serde(skip)]
     pub show_secrets: bool,
+    /// Whether the work is shared out.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub share: ShareArgs,
     /// Where the secret comes from.
     #[command(flatten)]
+    #[serde(skip)]
     pub key: KeyArgs,
 }
 
@@ -121,11 +153,15 @@ impl GuardArgs {
             return rules.run(context);
         }
         self.check_flags(context)?;
+        let joined = self.share.join(context)?;
+        // What unproven parts name is not read.
+        let is_proven = !matches!(joined, Joined::Refused(_));
+        let rules = if is_proven { &self.rules[..] } else { &[] };
         let Selection {
             mut pack,
             sha256,
             disabled,
-        } = select(&self.rules, context.policy)?;
+        } = select(rules, context.policy)?;
         let policy = &context.policy.policy;
         let counts = guard_report::Rules::of(&pack, disabled, sha256);
         let operations = Operations::join(&policy.policy_guard, &mut pack)
@@ -136,7 +172,7 @@ impl GuardArgs {
         // The process ends with it: taking thousands of rules apart would only cost time.
         let scanner: &Scanner = Box::leak(Box::new(scanner));
         let kept = Kept::load(&Wanted {
-            flag: self.baseline.as_deref(),
+            flag: self.baseline.as_deref().filter(|_| is_proven),
             policy: policy.policy_guard.baseline.as_deref(),
             is_written: self.update_baseline,
         })?;
@@ -168,19 +204,51 @@ impl GuardArgs {
             },
             refused: &refused,
         };
-        let evaluation = self.scan(context, &request)?;
+        self.answer(context, &request, (counts, section, kept.as_ref(), joined))
+    }
+
+    /// From the request to what is given back: a report, or a shard's part.
+    fn answer(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        (rules, operations, kept, joined): (
+            guard_report::Rules,
+            OperationsSection,
+            Option<&Kept>,
+            Joined,
+        ),
+    ) -> Result<Done, Failure> {
+        if let Some(shard) = self.share.shard()? {
+            let head = self.head((context, shard), rules.sha256)?;
+            let targets: Vec<&Path> = request.targets.iter().map(PathBuf::as_path).collect();
+            share::refuse_within(context, &targets, &[])?;
+            let looked = self.on_threads(|| guard::look_at_share(request, shard));
+            return share::guard(self, context, (head, looked?));
+        }
+        let joined = joined.agreeing(|| self.head((context, Shard::WHOLE), rules.sha256))?;
+        let evaluation = match &joined {
+            Joined::Nothing => self.scan(context, request)?,
+            Joined::Whole(merged) => self.scan_again(context, (request, merged))?,
+            Joined::Refused(_) => Evaluation::nothing(),
+        };
         let mut resources = self.resources();
-        if let Some(kept) = &kept {
+        if let Some(kept) = kept {
             let access = kept.write(&evaluation)?;
             resources.push(resource(&kept.path, access));
         }
         let told = guard_report::Told {
-            request: &request,
-            rules: counts,
-            operations: section,
+            request,
+            rules,
+            operations,
             fail_on: self.fail_on,
         };
-        let report = guard_report::report(evaluation, told).with_resources(resources);
+        let mut report = guard_report::report(evaluation, told).with_resources(resources);
+        match joined {
+            Joined::Nothing => {}
+            Joined::Whole(merged) => report.resources.extend(merged.resources),
+            Joined::Refused(findings) => report.add(findings),
+        }
         Ok(Done::Report(report))
     }
 
@@ -241,15 +309,51 @@ impl GuardArgs {
 
     fn scan(&self, context: &Context<'_>, request: &Request<'_>) -> Result<Evaluation, Failure> {
         let _bar = context.show_progress();
-        let evaluation = match self.jobs {
-            None => guard::evaluate(request),
+        self.on_threads(|| guard::evaluate(request))
+    }
+
+    /// Judges what shards have met with.
+    fn scan_again(
+        &self,
+        context: &Context<'_>,
+        (request, merged): (&Request<'_>, &Merged),
+    ) -> Result<Evaluation, Failure> {
+        let _bar = context.show_progress();
+        let known = merged.looked();
+        if !merged.is_believed {
+            let looked = self.on_threads(|| guard::look_at_share(request, Shard::WHOLE))?;
+            if looked != known {
+                return Err(failure(GuardError::Changed));
+            }
+        }
+        self.on_threads(|| guard::evaluate_known(request, &known))
+    }
+
+    /// Does it on as many threads as `--jobs` says.
+    fn on_threads<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, GuardError> + Send,
+    ) -> Result<T, Failure> {
+        let done = match self.jobs {
+            None => work(),
             Some(jobs) => rayon::ThreadPoolBuilder::new()
                 .num_threads(usize::from(jobs))
                 .build()
                 .map_err(|error| Failure::new(Kind::Input, error))?
-                .install(|| guard::evaluate(request)),
+                .install(work),
         };
-        evaluation.map_err(failure)
+        done.map_err(failure)
+    }
+
+    /// What parts of this command say that they are parts of.
+    fn head(
+        &self,
+        (context, shard): (&Context<'_>, Shard),
+        rules_sha256: Digest,
+    ) -> Result<Head, Failure> {
+        let mut head = share::head((Verb::Guard, shard), context, self)?;
+        head.rules_sha256 = Some(rules_sha256);
+        Ok(head)
     }
 
     /// The operations that flags, logs and stages speak of, held against the lists.
@@ -414,6 +518,11 @@ pub(super) fn failure(error: GuardError) -> Failure {
         GuardError::Rules(_) | GuardError::Exclude(_) => Failure::new(Kind::Policy, error),
         GuardError::Baseline { path, source } => kept::failure(&path, &source),
         GuardError::Git(error) => git_failure(error),
+        GuardError::Changed => {
+            let finding = Finding::new(&codes::PART_REFUSED, error.to_string());
+            let hint = "keep the tree still and the parts out of it, and run all shards anew";
+            Failure::of(Kind::Input, finding.with_hint(hint))
+        }
         GuardError::Take(_) | GuardError::WorkingDirectory(_) | GuardError::Random(_) => {
             Failure::new(Kind::Input, error)
         }

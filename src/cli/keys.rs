@@ -58,9 +58,27 @@ pub(super) fn keyring(flags: &KeyArgs, policy: &Policy) -> Result<Keyring, KeyEr
     Ok(Keyring::new(keys))
 }
 
+/// The key that seals parts: the file's, else the environment's; `None` where there is none.
+///
+/// # Errors
+/// A source that gives no usable secret.
+pub(super) fn part_key(file: Option<&Path>, policy: &Policy) -> Result<Option<Secret>, KeyError> {
+    let of_environment = || {
+        let is_set = env::lookup(env::PART_KEY.name).is_some_and(|value| !value.is_empty());
+        is_set.then(|| Source::Environment(env::PART_KEY.name.to_owned()))
+    };
+    let source = file.map(|path| Source::File(path.to_owned()));
+    let Some(source) = source.or_else(of_environment) else {
+        return Ok(None);
+    };
+    let bytes_min = usize::try_from(policy.integrity.secret_bytes_min).unwrap_or(usize::MAX);
+    fetch(&source, (bytes_min, &hidden_variables(policy))).map(Some)
+}
+
 /// Every variable that holds or points to a secret: no child gets to see them.
 pub(super) fn hidden_variables(policy: &Policy) -> Vec<OsString> {
-    let mut names = vec![OsString::from(env::SIGN_SECRET.name)];
+    let own = [&env::SIGN_SECRET, &env::PART_KEY];
+    let mut names: Vec<OsString> = own.map(|own| own.name.into()).into();
     for key in &policy.integrity.keys {
         if let KeySource::Environment(name) = &key.source {
             names.push(name.into());

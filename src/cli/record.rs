@@ -22,6 +22,7 @@ pub(super) struct Recorder {
     secret: Option<Rc<Secret>>,
     run_id: String,
     started_at: Timestamp,
+    trusts_parts: bool,
 }
 
 /// How a command ended.
@@ -49,6 +50,15 @@ impl Recorder {
             secret: None,
             run_id: String::new(),
             started_at: Timestamp::from_unix_seconds(0),
+            trusts_parts: false,
+        }
+    }
+
+    /// The same; where parts of others are believed without a key, both records say so.
+    pub(super) fn trusting_parts(self, trusts_parts: bool) -> Self {
+        Self {
+            trusts_parts,
+            ..self
         }
     }
 
@@ -124,7 +134,11 @@ impl Recorder {
     }
 
     fn details(&self) -> Map<String, Value> {
-        Map::from_iter([("run_id".to_owned(), json!(self.run_id))])
+        let mut details = Map::from_iter([("run_id".to_owned(), json!(self.run_id))]);
+        if self.trusts_parts {
+            details.insert("parts".into(), json!("trusted"));
+        }
+        details
     }
 }
 

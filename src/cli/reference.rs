@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::measure::ProfileBody;
 use super::rollback::RollbackBody;
 use super::{env, exit, guard_report, past, run, sign, verify};
+use crate::base::event::Event;
 use crate::report::{Envelope, Verdict, codes};
-use crate::{audit, budget, integrity, policy, rollback};
+use crate::{alert, audit, budget, integrity, part, policy, rollback};
 
 /// JSON Schemas that `agp tool schema` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,10 +19,14 @@ pub enum Schema {
     Policy,
     /// The integrity manifest
     Manifest,
+    /// One line of a part of `--shard`
+    Part,
     /// A snapshot of `agp rollback`
     Snapshot,
     /// A playbook of `agp rollback`
     Playbook,
+    /// A message of alerts
+    Alert,
     /// The report of `agp run`
     ReportRun,
     /// The report of `agp sign`
@@ -50,8 +55,10 @@ impl Schema {
         match self {
             Self::Policy => policy::schema(),
             Self::Manifest => integrity::schema(),
+            Self::Part => part::schema(),
             Self::Snapshot => rollback::snapshot_schema(),
             Self::Playbook => rollback::playbook_schema(),
+            Self::Alert => alert::schema(),
             Self::ReportRun => envelope::<run::RunBody>(),
             Self::ReportSign => envelope::<sign::SignBody>(),
             Self::ReportVerify => envelope::<verify::VerifyBody>(),
@@ -191,8 +198,8 @@ pub fn findings() -> String {
     let mut page = String::from(
         "# Finding codes\n\nPrinted by `agp tool reference findings`; a test keeps this page in step. Codes are\n\
          API: one may be added, none changes its meaning. The answer is what one such finding makes of\n\
-         the command's answer; a warning leaves it as it is.\n\n\
-         | code | severity | answer | meaning | what to do |\n|---|---|---|---|---|\n",
+         the command's answer; a warning leaves it as it is. The event is what [alerts](alerts.md) make of it.\n\n\
+         | code | severity | answer | event | meaning | what to do |\n|---|---|---|---|---|---|\n",
     );
     for code in codes::ALL {
         let answer = match code.verdict {
@@ -200,8 +207,9 @@ pub fn findings() -> String {
             verdict => format!("{} ({})", verdict.word(), exit::code(Ok(verdict))),
         };
         let (id, severity) = (code.id, code.severity.word());
+        let event = code.event().map_or("", Event::word);
         page.push_str(&format!(
-            "| `{id}` | {severity} | {answer} | {} | {} |\n",
+            "| `{id}` | {severity} | {answer} | {event} | {} | {} |\n",
             code.meaning, code.remedy
         ));
     }

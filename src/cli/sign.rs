@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
+use super::share::{self, Joined, Merged, ShareArgs};
 use super::spine::{Context, Done};
 use super::{env, publish, spine};
 use crate::base::clock::Timestamp;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
+use crate::base::shard::Shard;
 use crate::base::units;
 use crate::integrity::sign::{self, Request, SignError, Signed, Terms};
 use crate::integrity::{SequenceState, Summary, verify};
+use crate::part::Verb;
 use crate::report::{Finding, Report, codes};
 use crate::seal::Keyring;
 
@@ -27,7 +30,8 @@ pub const MANIFEST_NAME: &str = "integrity_manifest.json";
 ///
 /// Every file, link and directory below the tree is recorded with its size, mode and SHA-256; nothing is
 /// left out unless you say so. The manifest goes to `integrity_manifest.json` inside the tree, or to `--output`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(after_help = "Example: agp sign --input-dir output --key-file release.key")]
 pub struct SignArgs {
     /// Sign this tree; repeat it to sign several, each with its own manifest
@@ -55,20 +59,28 @@ pub struct SignArgs {
     #[arg(long)]
     pub allow_empty: bool,
     /// Reuse digests of files that have not changed since the last time
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
+    #[serde(skip)]
     pub cache: bool,
     /// Sign an unchanged tree again with the active key, after verifying it with the old one
     #[arg(
         long,
         requires = "manifest",
-        conflicts_with_all = ["subject", "exclude", "exempt"]
+        conflicts_with_all = ["subject", "exclude", "exempt", "shard"]
     )]
+    #[serde(skip)]
     pub rotate: bool,
     /// The manifest to rotate
     #[arg(long, value_name = "FILE", requires = "rotate")]
+    #[serde(skip)]
     pub manifest: Option<PathBuf>,
+    /// Whether the work is shared out.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub share: ShareArgs,
     /// Where the secret comes from.
     #[command(flatten)]
+    #[serde(skip)]
     pub key: KeyArgs,
 }
 
@@ -135,6 +147,15 @@ impl SignArgs {
     /// # Errors
     /// Whatever kept a tree from being sealed; trees before it on the command line are sealed.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
+        if let Some(shard) = self.share.shard()? {
+            return share::sign(self, context, shard);
+        }
+        let head = || share::head((Verb::Sign, Shard::WHOLE), context, self);
+        let merged = match self.share.join(context)?.agreeing(head)? {
+            Joined::Nothing => None,
+            Joined::Whole(merged) => Some(*merged),
+            Joined::Refused(findings) => return Ok(Done::Written(unsigned(findings))),
+        };
         let keyring = context.keyring()?;
         let output = context.global.output.as_deref();
         if output.is_some() && self.input_dir.len() > 1 {
@@ -157,11 +178,13 @@ impl SignArgs {
         for (root, _) in &jobs {
             refuse_reports_within(context, root, &self.exempt_in(context, root))?;
         }
-        let mut all = match self.sign_all((context, keyring), &jobs)? {
+        let mut all = match self.sign_all((context, keyring), (&jobs, merged.as_ref()))? {
             Ok(all) => all,
             Err(error) => return refused(error),
         };
-        let report = report(&all);
+        let mut report = report(&all);
+        let parts = merged.into_iter().flat_map(|merged| merged.resources);
+        report.resources.extend(parts);
         match all.pop() {
             Some((_, _, signed)) if context.global.output_is_stdout() => Ok(Done::Streamed(
                 report,
@@ -185,6 +208,7 @@ impl SignArgs {
             cache: true,
             rotate: false,
             manifest: None,
+            share: ShareArgs::default(),
             key: KeyArgs::default(),
         }
     }
@@ -198,7 +222,7 @@ impl SignArgs {
         let jobs: Vec<Job> = roots
             .map(|root| (root.clone(), Some(root.join(MANIFEST_NAME))))
             .collect();
-        let all = self.sign_all((context, context.keyring()?), &jobs)?;
+        let all = self.sign_all((context, context.keyring()?), (&jobs, None))?;
         all.map(|all| report(&all)).map_err(failure)
     }
 
@@ -206,7 +230,7 @@ impl SignArgs {
     fn sign_all<'j>(
         &self,
         (context, keyring): (&Context<'_>, &Keyring),
-        jobs: &'j [Job],
+        (jobs, merged): (&'j [Job], Option<&Merged>),
     ) -> Result<Result<Vec<Sealed<'j>>, SignError>, Failure> {
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         // A tree within another one first: its manifest is a file of the other.
@@ -215,7 +239,8 @@ impl SignArgs {
         for index in order {
             let (root, output) = &jobs[index];
             let terms = self.terms(context, root)?;
-            match self.sign_one((context, keyring), (root, output.as_deref()), terms) {
+            let place = (root.as_path(), output.as_deref());
+            match self.sign_one((context, keyring), place, (terms, merged)) {
                 Ok(signed) => all.push((index, signed)),
                 Err(error) => return Ok(Err(error)),
             }
@@ -249,7 +274,7 @@ impl SignArgs {
     }
 
     /// What is left out of a tree on purpose.
-    fn exempt_in(&self, context: &Context<'_>, root: &Path) -> Vec<RelPath> {
+    pub(super) fn exempt_in(&self, context: &Context<'_>, root: &Path) -> Vec<RelPath> {
         let mut exempt = self.exempt.clone();
         exempt.extend(naming::path_within(root, &context.state_dir));
         // By its own name, and by what that leads to.
@@ -266,12 +291,18 @@ impl SignArgs {
     }
 
     /// What the manifest of a tree will state.
-    fn terms(&self, context: &Context<'_>, root: &Path) -> Result<Terms, Failure> {
+    pub(super) fn terms(&self, context: &Context<'_>, root: &Path) -> Result<Terms, Failure> {
         let policy = &context.policy.policy.integrity;
         let exempt = self.exempt_in(context, root);
         let mut exclude = policy.exclude.clone();
         exclude.extend(self.exclude.iter().cloned());
         let epoch = env::source_date_epoch().map_err(|text| Failure::because(Kind::Usage, text))?;
+        if self.share.trusts() && (epoch.is_some() || context.audit_head.is_none()) {
+            let text = "a manifest records in its `audit_head` that its parts were trusted, and here it has none";
+            return Err(Failure::because(Kind::Usage, text).with_hint(
+                "keep an audit log and leave `SOURCE_DATE_EPOCH` out, or give a part key",
+            ));
+        }
         if let Some(subject) = self.subject.as_ref().filter(|subject| subject.is_empty()) {
             return Err(Failure::because(
                 Kind::Usage,
@@ -305,7 +336,7 @@ impl SignArgs {
         &self,
         (context, keyring): (&Context<'_>, &Keyring),
         (root, output): (&Path, Option<&Path>),
-        terms: Terms,
+        (terms, merged): (Terms, Option<&Merged>),
     ) -> Result<Signed, SignError> {
         let cache_dir = context.cache_dir();
         let _bar = context.show_progress();
@@ -315,6 +346,7 @@ impl SignArgs {
             keyring,
             terms,
             cache_dir: self.cache.then_some(cache_dir.as_path()),
+            parts: merged.map(Merged::parts),
             progress: context.progress,
         })
     }
@@ -352,17 +384,23 @@ fn refused(error: SignError) -> Result<Done, Failure> {
     let SignError::Rotate(findings) = error else {
         return Err(failure(error));
     };
-    let headline = "not rotated: the manifest or its tree does not verify".to_owned();
+    let mut report = unsigned(findings);
+    report.headline = "not rotated: the manifest or its tree does not verify".to_owned();
+    Ok(Done::Written(report))
+}
+
+/// The report where nothing was signed, for these reasons.
+fn unsigned(findings: Vec<Finding>) -> Report {
     let body = SignBody {
         summary: SignSummary::default(),
         manifests: Vec::new(),
     };
-    Ok(Done::Written(
-        Report::new("sign", headline, findings).with_body(&body),
-    ))
+    let mut report = Report::new("sign", String::new(), Vec::new()).with_body(&body);
+    report.add(findings);
+    report
 }
 
-fn failure(error: SignError) -> Failure {
+pub(super) fn failure(error: SignError) -> Failure {
     match error {
         SignError::Interrupted => spine::interrupted(),
         SignError::Key(error) => spine::key_failure(error),

@@ -11,8 +11,10 @@ use super::answer::Run;
 use super::args::{Cli, Command, Global, KeyArgs};
 use super::deliver;
 use super::failure::{Failure, Kind};
+use super::notify::Notifier;
 use super::record::{self, Recorder};
 use super::render::{Printer, ProgressBar};
+use super::tool::Tool;
 use super::{env, keys};
 use crate::base::clock::Timestamp;
 use crate::base::naming;
@@ -181,27 +183,37 @@ pub(super) fn run(cli: &Cli) -> u8 {
     let global = &cli.global;
     let conduct = match &cli.command {
         Command::Tool(tool) => {
-            let run = Run::begin(global, "tool".to_owned(), false);
-            return run.end(tool.run(global), None);
+            let begin = |name: &str| Run::begin(global, name.to_owned(), false);
+            let Tool::Merge(merge) = &tool.tool else {
+                return begin("tool").end(tool.run(global), None);
+            };
+            // It answers for the command of its parts, so it goes the way of that command.
+            return match merge.command() {
+                Ok(command) => run(&Cli {
+                    global: global.clone(),
+                    command,
+                }),
+                Err(failure) => begin("merge").end(Err(failure), None),
+            };
         }
-        Command::Sign(_) => Conduct {
+        Command::Sign(sign) => sign.share.conduct(Conduct {
             name: "sign",
             event: "integrity.sign",
             changes: true,
             reports_to_output: false,
-        },
-        Command::Verify(_) => Conduct {
+        }),
+        Command::Verify(verify) => verify.share.conduct(Conduct {
             name: "verify",
             event: "integrity.verify",
             changes: false,
             reports_to_output: true,
-        },
-        Command::Guard(_) => Conduct {
+        }),
+        Command::Guard(guard) => guard.share.conduct(Conduct {
             name: "guard",
             event: "guard.evaluate",
             changes: false,
             reports_to_output: true,
-        },
+        }),
         Command::Rollback(rollback) => rollback.conduct(),
         Command::Profile(profile) => profile.conduct(),
         Command::Run(run) => run.conduct(),
@@ -235,12 +247,8 @@ pub(super) fn run(cli: &Cli) -> u8 {
 fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -> u8 {
     let progress = Arc::new(Progress::default());
     watch_signals(&progress);
-    let state_dir = cli
-        .global
-        .state_dir
-        .clone()
-        .or_else(env::state_dir)
-        .unwrap_or_else(|| STATE_DIR.into());
+    let state_dir = state_dir(&cli.global);
+    run.notifier = Notifier::new(cli, (policy, conduct, &state_dir), &progress);
     let keyring = keys::keyring(key_arguments(&cli.command), &policy.policy);
     let recorder = match recorder(cli, (policy, conduct), &state_dir) {
         Ok(recorder) => recorder,
@@ -290,6 +298,12 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         }
     }
     run.end(result, head)
+}
+
+/// Where state is kept; may not exist.
+fn state_dir(global: &Global) -> PathBuf {
+    let named = global.state_dir.clone().or_else(env::state_dir);
+    named.unwrap_or_else(|| STATE_DIR.into())
 }
 
 /// Does what the command says.
@@ -419,5 +433,6 @@ fn recorder(
             Source::Found(_) | Source::BuiltIn => Ok(None),
         };
     }
-    Ok(Some(Recorder::new(state_dir, &policy.policy)))
+    let recorder = Recorder::new(state_dir, &policy.policy);
+    Ok(Some(recorder.trusting_parts(cli.trusts_parts())))
 }

@@ -1,5 +1,5 @@
 //! `agp tool`: keys, policies, schemas, completions, man pages and references. Governs nothing,
-//! so it neither needs a policy nor leaves a record.
+//! so it neither needs a policy nor leaves a record; but for the merge, which becomes another command.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,15 +11,16 @@ use zeroize::Zeroizing;
 use super::answer::no_report;
 use super::args::{Global, KeyArgs};
 use super::failure::{Failure, Kind};
+use super::merge::MergeArgs;
 use super::spine::{Done, key_failure, policy_failure};
-use super::{env, keys, reference};
+use super::{env, keys, notify, reference};
 use crate::base::files;
 use crate::pipeline::{self, Work, WorkRequest};
 use crate::policy::{self, LoadRequest, Loaded};
 use crate::process::{self, Confine, Enclosure};
 use crate::seal::Secret;
 
-/// Make keys, check and show policies, print schemas, completions and man pages
+/// Make keys, check and show policies, merge parts, print schemas, completions and man pages
 #[derive(Debug, Args)]
 pub struct ToolArgs {
     /// Which tool.
@@ -42,6 +43,10 @@ pub enum Tool {
         #[command(subcommand)]
         action: PolicyAction,
     },
+    /// Send a message that says it is a test to every channel of the policy's alerts
+    NotifyTest,
+    /// Make one manifest or report of the parts that shards of `sign`, `verify` or `guard` wrote
+    Merge(Box<MergeArgs>),
     /// Print a JSON Schema
     Schema {
         /// Of what
@@ -168,6 +173,9 @@ impl ToolArgs {
                 action: KeysAction::Show(flags),
             } => show_keys(global, flags),
             Tool::Policy { action } => run_policy(global, action),
+            Tool::NotifyTest => notify::test(&load(global)?),
+            // Has become the command of its parts before.
+            Tool::Merge(merge) => merge.command().and_then(|_| Err(no_report())),
             Tool::Schema { of } => Ok(json(&of.schema())),
             Tool::Completions { shell } => {
                 let shell = *shell;

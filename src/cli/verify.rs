@@ -4,18 +4,21 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::args::KeyArgs;
 use super::failure::{Failure, Kind};
 use super::publish;
+use super::share::{self, Joined, Merged, ShareArgs};
 use super::sign::MANIFEST_NAME;
 use super::spine::{self, Context, Done};
 use crate::base::relpath::RelPath;
+use crate::base::shard::Shard;
 use crate::base::{files, naming, units};
 use crate::integrity::verify::{self, Request, Terms, Verification, VerifyError};
 use crate::integrity::{self, Checks, Counters, Section, SequenceState};
 use crate::inventory::{self, Globs, Kind as EntryKind, Progress, TakeError};
+use crate::part::{Head, Verb};
 use crate::report::{Finding, Report, Verdict, codes};
 
 /// Prove a tree intact against its signed manifest
@@ -23,7 +26,8 @@ use crate::report::{Finding, Report, Verdict, codes};
 /// Checks, in this order: the manifest's grammar, its signature, its consistency, its times, and every
 /// file. Whatever is there and was not signed counts as a violation. Exit code 1 is "found bad",
 /// 2 is "could not tell".
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(
     after_help = "Example: agp verify --manifest output/integrity_manifest.json --key-file release.key"
 )]
@@ -32,7 +36,8 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "all")]
     pub manifest: Vec<PathBuf>,
     /// Verify every manifest below this directory
-    #[arg(long, value_name = "DIR", conflicts_with = "manifest")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["manifest", "shard"])]
+    #[serde(skip)]
     pub all: Option<PathBuf>,
     /// Look for the tree here instead of where the manifest says
     #[arg(long, value_name = "DIR", conflicts_with = "all")]
@@ -53,10 +58,16 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub allow_empty: bool,
     /// Reuse digests of files that have not changed since the last time
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
+    #[serde(skip)]
     pub cache: bool,
+    /// Whether the work is shared out.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub share: ShareArgs,
     /// Where the secret comes from.
     #[command(flatten)]
+    #[serde(skip)]
     pub key: KeyArgs,
 }
 
@@ -101,6 +112,7 @@ impl VerifyArgs {
             only: Vec::new(),
             allow_empty: true,
             cache: true,
+            share: ShareArgs::default(),
             key: KeyArgs::default(),
         }
     }
@@ -141,11 +153,33 @@ impl VerifyArgs {
         self.cache.then(|| context.cache_dir())
     }
 
+    /// What parts of this command say that they are parts of.
+    fn head(&self, context: &Context<'_>) -> Result<Head, Failure> {
+        let mut head = share::head((Verb::Verify, Shard::WHOLE), context, self)?;
+        if let [manifest] = &self.manifest[..] {
+            head.manifest_sha256 = Some(share::digest_of(manifest)?);
+        }
+        Ok(head)
+    }
+
     /// Verifies.
     ///
     /// # Errors
     /// Only what concerns the command as a whole; trouble with one manifest is a finding.
     pub fn run(&self, context: &Context<'_>) -> Result<Done, Failure> {
+        if let Some(shard) = self.share.shard()? {
+            return share::verify(self, context, shard);
+        }
+        let joined = self.share.join(context)?;
+        let merged = match joined.agreeing(|| self.head(context))? {
+            Joined::Nothing => None,
+            Joined::Whole(merged) => Some(*merged),
+            Joined::Refused(findings) => {
+                let mut report = report(Vec::new(), Vec::new());
+                report.add(findings);
+                return Ok(Done::Report(report));
+            }
+        };
         let keyring = context.keyring()?;
         let (manifests, unlisted) = self.manifests(context.progress)?;
         let only = Globs::compile(&self.only).map_err(|error| Failure::new(Kind::Usage, error))?;
@@ -180,6 +214,7 @@ impl VerifyArgs {
                 terms: &terms,
                 only: (!self.only.is_empty()).then_some(&only),
                 cache_dir: cache_dir.as_deref(),
+                parts: merged.as_ref().map(Merged::parts),
                 progress: context.progress,
             };
             all.push(verify::verify(&request).map_err(failure)?);
@@ -188,6 +223,9 @@ impl VerifyArgs {
         let is_vacuous =
             !self.only.is_empty() && all.iter().all(|one| one.section.counters.checked == 0);
         let mut report = report(all, unlisted);
+        report
+            .resources
+            .extend(merged.into_iter().flat_map(|merged| merged.resources));
         if is_vacuous && !self.allow_empty && report.verdict == Verdict::Pass {
             let text = format!("nothing matches `{}`", self.only.join("`, `"));
             report.add(vec![Finding::new(&codes::SCOPE_EMPTY, text)]);

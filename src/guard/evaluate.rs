@@ -21,6 +21,7 @@ use super::look::{Origin, Seen, Source, look};
 use super::redact::Redactor;
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
+use super::share::{Clean, Looked};
 use super::tracked::{self, Reach, Tracked};
 use super::watch::Checks;
 use crate::base::beneath::Root;
@@ -95,6 +96,20 @@ pub struct Evaluation {
     pub baseline: Option<String>,
 }
 
+impl Evaluation {
+    /// What there is to say where nothing was looked at.
+    pub fn nothing() -> Self {
+        Self {
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            accepted: Accepted::default(),
+            redactor: Redactor::knowing(std::iter::empty()),
+            salt: SaltOrigin::Random,
+            baseline: None,
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
@@ -122,6 +137,9 @@ pub enum GuardError {
     /// A working directory that is gone.
     #[error("cannot tell the working directory")]
     WorkingDirectory(#[source] io::Error),
+    /// A tree that is not the one that others have scanned.
+    #[error("the tree is not the one that the shards have seen")]
+    Changed,
     /// A system without random numbers.
     #[error("cannot make a salt for fingerprints")]
     Random(#[source] getrandom::Error),
@@ -135,6 +153,14 @@ pub enum GuardError {
 /// # Errors
 /// What keeps the whole from being answered; trouble with one file is a finding.
 pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
+    evaluate_by(request, None)
+}
+
+/// As [`evaluate`]; where others have scanned the targets, only what they met with something in is looked at.
+pub(super) fn evaluate_by(
+    request: &Request<'_>,
+    known: Option<&Looked>,
+) -> Result<Evaluation, GuardError> {
     let excludes =
         Globs::compile(&request.policy.policy_guard.exclude).map_err(GuardError::Exclude)?;
     let mut gathered = Gathered::default();
@@ -153,7 +179,7 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, GuardError> {
                 false => error,
             })?;
         }
-        None => look_at_targets(request, (tools, &excludes), &mut gathered)?,
+        None => look_at_targets(request, (tools, &excludes), known, &mut gathered)?,
     }
     gathered.refused.extend(tracked::told(
         (
@@ -183,11 +209,20 @@ fn is_interrupted(request: &Request<'_>) -> bool {
 fn look_at_targets(
     request: &Request<'_>,
     (tools, excludes): (Tools<'_>, &Globs),
+    known: Option<&Looked>,
     gathered: &mut Gathered,
 ) -> Result<(), GuardError> {
-    for target in request.targets {
-        let (root, sources) = sources(request, (target, excludes), &mut gathered.coverage)?;
+    for (number, target) in (0..).zip(request.targets) {
+        let walked = sources(request, (target, excludes), &mut gathered.coverage)?;
+        let (root, mut sources) = (walked.root, walked.sources);
+        gathered.found.extend(walked.unlisted);
+        if let Some(known) = known {
+            sources.retain(|source| known.is_suspect(number, &source.path));
+        }
         look_at_files(request, (tools, &root), &sources, gathered)?;
+    }
+    if let Some(known) = known {
+        gathered.coverage.add_clean(&known.clean);
     }
     let coverage = &gathered.coverage;
     if !request.targets.is_empty() && coverage.files + coverage.partial == 0 {
@@ -205,10 +240,23 @@ pub(super) fn look_at_files(
     sources: &[Source],
     gathered: &mut Gathered,
 ) -> Result<(), GuardError> {
+    let looked = look_at_all(request, (tools, root), sources)?;
+    for (source, seen) in sources.iter().zip(looked) {
+        gathered.add(&source.shown, seen);
+    }
+    Ok(())
+}
+
+/// What looking at each of these entries gave, in their order.
+pub(super) fn look_at_all(
+    request: &Request<'_>,
+    (tools, root): (Tools<'_>, &Root),
+    sources: &[Source],
+) -> Result<Vec<Seen>, GuardError> {
     let total = sources.len() as u64;
     let progress = request.progress;
     progress.files_total.fetch_add(total, Ordering::Relaxed);
-    let looked: Vec<Seen> = sources
+    let looked = sources
         .par_iter()
         .map_init(Scratch::default, |scratch, source| {
             let seen = look(tools, scratch, (Origin::File(root), source));
@@ -216,22 +264,28 @@ pub(super) fn look_at_files(
             seen
         })
         .collect();
-    if is_interrupted(request) {
-        return Err(GuardError::Interrupted);
+    match is_interrupted(request) {
+        true => Err(GuardError::Interrupted),
+        false => Ok(looked),
     }
-    for (source, seen) in sources.iter().zip(looked) {
-        gathered.add(&source.shown, seen);
-    }
-    Ok(())
 }
 
-/// The entries of a target, sorted by path, and where they are opened: a folder's own root, or the
-/// folder that a single file lies in.
-fn sources(
+/// A target as it was walked.
+pub(super) struct Walked {
+    /// Where the entries are opened: a folder's own root, or the folder that a single file lies in.
+    pub(super) root: Root,
+    /// The entries, sorted by path.
+    pub(super) sources: Vec<Source>,
+    /// Folders whose names the system would not give.
+    pub(super) unlisted: Vec<Found>,
+}
+
+/// Walks a target.
+pub(super) fn sources(
     request: &Request<'_>,
     (target, excludes): (&Path, &Globs),
     coverage: &mut Coverage,
-) -> Result<(Root, Vec<Source>), GuardError> {
+) -> Result<Walked, GuardError> {
     let failed = |source| {
         let path = target.to_owned();
         GuardError::Take(TakeError::Open { path, source })
@@ -243,15 +297,16 @@ fn sources(
         let path = RelPath::parse(name).map_err(|error| failed(io::Error::other(error)))?;
         let root = Root::open(parent_of(target)).map_err(failed)?;
         let kind = inventory::Kind::of(kind);
-        return Ok((
+        return Ok(Walked {
             root,
-            vec![Source {
+            sources: vec![Source {
                 shown,
                 path,
                 kind,
                 commit: None,
             }],
-        ));
+            unlisted: Vec::new(),
+        });
     }
     let baseline = request.terms.baseline.map(|used| used.path);
     let own = [Some(request.state_dir), baseline].into_iter().flatten();
@@ -270,7 +325,19 @@ fn sources(
         kind,
         commit: None,
     });
-    Ok((Root::open(target).map_err(failed)?, sources.collect()))
+    let unlisted = listing.problems.iter().map(|problem| {
+        let path = problem.path.as_ref();
+        let place = Place {
+            shown: &path.map_or_else(|| shown.clone(), |path| below(&shown, path)),
+            ..Place::default()
+        };
+        Found::by_code(&codes::FILE_UNREADABLE, &place, problem.reason.clone())
+    });
+    Ok(Walked {
+        root: Root::open(target).map_err(failed)?,
+        sources: sources.collect(),
+        unlisted: unlisted.collect(),
+    })
 }
 
 impl Gathered {
@@ -286,6 +353,13 @@ impl Gathered {
 }
 
 impl Coverage {
+    fn add_clean(&mut self, clean: &Clean) {
+        self.files += clean.files;
+        self.bytes += clean.bytes;
+        self.members += clean.members;
+        self.decoded += clean.decoded;
+    }
+
     fn add(&mut self, seen: &Seen) {
         self.files += u64::from(seen.is_read);
         self.bytes += seen.bytes;
@@ -298,6 +372,7 @@ impl Coverage {
     fn skip(&mut self, root: &str, listing: &Listing) {
         let skipped = &listing.skipped;
         self.excluded += skipped.excluded;
+        self.partial += listing.problems.len() as u64;
         let named = |path: &RelPath| below(root, path);
         self.excluded_first
             .extend(skipped.excluded_first.iter().map(named));

@@ -33,6 +33,7 @@ mod runs;
 mod scan;
 mod select;
 mod settings;
+mod share;
 mod suppress;
 mod template;
 #[cfg(test)]
@@ -59,4 +60,5 @@ pub use rule::{Check, Family, LoadError, Near, Pack, Rule};
 pub use scan::{Match, Scanner, Scratch};
 pub use select::{RuleFile, SelectError, Selection, select};
 pub use settings::contradictions;
+pub use share::{Clean, Looked, evaluate_known, look_at_share};
 pub use tracked::{Reach, Scope, Tracked};

@@ -18,5 +18,5 @@ pub use parse::ParseError;
 pub use schema::schema;
 pub use section::{Check, Checks, Counters, Identity, Section};
 pub use state::{SequenceState, StateError};
-pub use tree::problem_findings;
+pub use tree::{Parts, Shared, problem_findings};
 pub use verify::{is_disturbed, read_authentic};

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::checks::compare;
-use super::tree::{self, problem_findings};
+use super::tree::{self, Parts, Shared, problem_findings};
 use super::verify::{self, read_authentic, read_verified, weakness};
 use super::{AbsolutePaths, Counters, Manifest, Options, RootRelation, Sealed, Summary};
 use crate::base::canon::INTEGER_MAX;
@@ -17,6 +17,7 @@ use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::{self, RelPath};
+use crate::base::shard::Shard;
 use crate::inventory::{self, Entry, GlobError, Globs, Inventory, Progress, TakeError, Taken};
 use crate::report::{AuditHead, Finding, Resource, codes};
 use crate::seal::{Key, KeyError, Keyring, Secret};
@@ -37,6 +38,8 @@ pub struct Request<'a> {
     pub terms: Terms,
     /// Where the digest cache lives; `None`: every file is read.
     pub cache_dir: Option<&'a Path>,
+    /// What others have read of the tree; `None`: nothing.
+    pub parts: Option<Parts<'a>>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Progress,
 }
@@ -213,6 +216,38 @@ pub fn sign(request: &Request<'_>) -> Result<Signed, SignError> {
         findings,
         resources,
     })
+}
+
+/// A shard of a tree that is to be sealed once all of it has been read.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareRequest<'a> {
+    /// The tree.
+    pub root: &'a Path,
+    /// As [`Terms::epoch`].
+    pub epoch: Option<Timestamp>,
+    /// As [`Terms::exclude`].
+    pub exclude: &'a [String],
+    /// As [`Terms::exempt`]. The manifest is read like everything else: where it will lie is not known yet.
+    pub exempt: &'a [RelPath],
+    /// How far the work is, and whether to stop.
+    pub progress: &'a Progress,
+}
+
+/// Reads a shard of a tree; needs no key. What cannot be read is told by the parts.
+///
+/// # Errors
+/// A tree that cannot be opened, a pattern outside the grammar, an interruption.
+pub fn share(request: &ShareRequest<'_>, shard: Shard) -> Result<Shared, SignError> {
+    let excludes = Globs::compile(request.exclude)?;
+    let asked = inventory::Request {
+        root: request.root,
+        excludes: &excludes,
+        exempt: request.exempt,
+        expected: None,
+        progress: request.progress,
+    };
+    let latest = Some(latest_seconds(request.epoch));
+    Ok(tree::share(&asked, (shard, latest))?)
 }
 
 /// The tree's own path, links followed: what `absolute_path` and the default subject show.
@@ -417,10 +452,14 @@ fn take_tree(
         expected: None,
         progress: request.progress,
     };
-    let (taken, findings) = tree::take(
-        &asked,
-        request.cache_dir.map(|directory| (directory, secret)),
-    )?;
+    let cache = request.cache_dir.map(|directory| (directory, secret));
+    let (taken, findings) = match &request.parts {
+        Some(parts) => {
+            let latest = Some(latest_seconds(request.terms.epoch));
+            (tree::take_parts(&asked, parts, latest)?, Vec::new())
+        }
+        None => tree::take(&asked, cache)?,
+    };
     let root = shown(request.root);
     let mut refused = problem_findings(&taken.problems, &root);
     for (path, entry) in taken.inventory.iter() {
@@ -489,8 +528,12 @@ fn absolute_paths(canonical_root: &Path, terms: &Terms) -> AbsolutePaths {
 /// With `SOURCE_DATE_EPOCH` no time is later than it. Without, none is later than a manifest can
 /// say: some file systems keep any 64 bits that somebody sets.
 fn clamp_times(inventory: Inventory, epoch: Option<Timestamp>) -> Inventory {
+    inventory.with_times_at_most(latest_seconds(epoch))
+}
+
+fn latest_seconds(epoch: Option<Timestamp>) -> u64 {
     let latest = epoch.map(|epoch| epoch.unix_seconds().max(0).unsigned_abs());
-    inventory.with_times_at_most(latest.unwrap_or(INTEGER_MAX))
+    latest.unwrap_or(INTEGER_MAX)
 }
 
 fn directory_name(canonical_root: &Path) -> String {

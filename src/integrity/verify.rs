@@ -8,11 +8,12 @@ use super::checks::{check_consistency, compare, count_problems};
 use super::parse::{self, ParseError, Parsed};
 use super::section::{Check, Checks, Counters, Identity, Section};
 use super::terms::check_times;
-use super::tree::{self, problem_findings};
+use super::tree::{self, Parts, Shared, problem_findings};
 use super::{Manifest, RootRelation, Sealed};
 use crate::base::files;
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
+use crate::base::shard::Shard;
 use crate::inventory::{self, Globs, Progress, TakeError};
 use crate::report::{Finding, Resource, Verdict, codes};
 use crate::seal::{Key, Keyring, Secret, Status, Weakness};
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub only: Option<&'a Globs>,
     /// Where the digest cache lives; `None`: every file is read.
     pub cache_dir: Option<&'a Path>,
+    /// What others have read of the tree; `None`: nothing.
+    pub parts: Option<Parts<'a>>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Progress,
 }
@@ -78,6 +81,53 @@ pub fn verify(request: &Request<'_>) -> Result<Verification, VerifyError> {
     }
     verification.conclude();
     Ok(verification)
+}
+
+/// A shard of a tree that is to be verified once all of it has been read.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareRequest<'a> {
+    /// The manifest, of which nothing is proven: a shard needs no key, and only learns from it what it need not
+    /// read. Whoever judges authenticates it, and makes sure that it is the same.
+    pub manifest: &'a Path,
+    /// The tree: where an unproven manifest says that it lies does not count.
+    pub input_dir: &'a Path,
+    /// Looks at matching paths only.
+    pub only: Option<&'a Globs>,
+    /// How far the work is, and whether to stop.
+    pub progress: &'a Progress,
+}
+
+/// Why there is nothing read of a shard.
+#[derive(Debug)]
+pub enum ShareError {
+    /// The manifest cannot be used.
+    Manifest(Finding),
+    /// The tree cannot be opened, or somebody asked to stop.
+    Take(TakeError),
+}
+
+/// Reads a shard of a tree: of its files those that the manifest lists, where their sizes leave a doubt.
+///
+/// # Errors
+/// As [`ShareError`] says.
+pub fn share(request: &ShareRequest<'_>, shard: Shard) -> Result<Shared, ShareError> {
+    let at_path = |finding: Finding| ShareError::Manifest(finding.at(shown(request.manifest)));
+    let sealed = parse_manifest(request.manifest).map_err(at_path)?.sealed;
+    let excludes = compile_excludes(&sealed).map_err(at_path)?;
+    let mut exempt = sealed.manifest.options.exempt.clone();
+    exempt.extend(path_within(request.input_dir, request.manifest));
+    let expected = match request.only {
+        None => sealed.manifest.inventory,
+        Some(only) => sealed.manifest.inventory.filtered(only),
+    };
+    let asked = inventory::Request {
+        root: request.input_dir,
+        excludes: &excludes,
+        exempt: &exempt,
+        expected: Some(&expected),
+        progress: request.progress,
+    };
+    tree::share(&asked, (shard, None)).map_err(ShareError::Take)
 }
 
 /// Reads a manifest for another purpose than judging its tree: only an authentic one is given.
@@ -317,16 +367,18 @@ impl Verification {
             None => Cow::Borrowed(&sealed.manifest.inventory),
             Some(only) => Cow::Owned(sealed.manifest.inventory.filtered(only)),
         };
-        let taken = tree::take(
-            &inventory::Request {
-                root: &located.root,
-                excludes,
-                exempt: &exempt,
-                expected: Some(&expected),
-                progress: request.progress,
-            },
-            request.cache_dir.map(|directory| (directory, secret)),
-        );
+        let asked = inventory::Request {
+            root: &located.root,
+            excludes,
+            exempt: &exempt,
+            expected: Some(&expected),
+            progress: request.progress,
+        };
+        let cache = request.cache_dir.map(|directory| (directory, secret));
+        let taken = match &request.parts {
+            Some(parts) => tree::take_parts(&asked, parts, None).map(|taken| (taken, Vec::new())),
+            None => tree::take(&asked, cache),
+        };
         let (mut taken, mut findings) = match taken {
             Ok(taken) => taken,
             Err(TakeError::Interrupted) => return Err(VerifyError::Interrupted),

@@ -8,6 +8,7 @@ mod details;
 mod diff;
 mod globs;
 mod read;
+mod share;
 mod take;
 mod walk;
 
@@ -21,7 +22,8 @@ pub use details::{
 };
 pub use diff::{Change, ChangeKind, diff};
 pub use globs::{GlobError, Globs};
-pub use take::{CacheUse, CopyError, Taken, take, take_detailed};
+pub use share::{Share, survey};
+pub use take::{CacheUse, CopyError, Taken, take, take_detailed, take_share};
 pub use walk::{Listing, Skipped, list};
 
 use crate::base::digest::{Digest, Hasher};

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::cache::{self, Known, Record};
 use super::details::{Attribute, Details, Wanted, attributes_at, attributes_of};
+use super::share::Share;
 use super::{Entry, File, Inventory, Kind, NOT_READ, ProblemKind, Progress, Symlink};
 use crate::base::beneath::Root;
 use crate::base::clock::Timestamp;
@@ -91,6 +92,8 @@ pub(super) struct Source<'a> {
     pub(super) progress: &'a Progress,
     /// Files outside of it, or of another size, need not be read.
     pub(super) expected: Option<&'a Inventory>,
+    /// Whose work the content of files is.
+    pub(super) share: Share<'a>,
     /// When the walk began.
     pub(super) started: Timestamp,
     /// Sorted; empty without a cache.
@@ -206,8 +209,11 @@ impl<'a> Reader<'a> {
         let size_expected = match self.source.expected.map(|expected| expected.get(path)) {
             None => None,
             Some(Some(Entry::File(file))) => Some(file.size_bytes),
-            Some(_) => return self.unread(path),
+            Some(_) => return self.unread(path, NOT_READ),
         };
+        if let Some(digest) = self.source.share.digest_of(path) {
+            return self.unread(path, digest);
+        }
         let (at, name) = self.folder.locate(self.source.root, path)?;
         let known = match self.source.known {
             [] => None,
@@ -248,12 +254,12 @@ impl<'a> Reader<'a> {
         Ok(self.note(&stat, Known::of(digest)))
     }
 
-    /// A file that nobody expects: its name is all that matters.
-    fn unread(&mut self, path: &RelPath) -> Result<Entry, Stop> {
+    /// A file whose content is known, or does not matter: what is seen of it from outside.
+    fn unread(&mut self, path: &RelPath, digest: Digest) -> Result<Entry, Stop> {
         let (at, name) = self.folder.locate(self.source.root, path)?;
         let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match is_file(&stat) {
-            true => Ok(self.note(&stat, Known::of(NOT_READ))),
+            true => Ok(self.note(&stat, Known::of(digest))),
             false => Err(unstable(
                 "it became another kind of entry while the tree was read",
             )),
@@ -412,7 +418,7 @@ pub(super) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
-fn seconds_since_1970(stamp: &Stamp) -> u64 {
+pub(super) fn seconds_since_1970(stamp: &Stamp) -> u64 {
     u64::try_from(stamp.modified.0).unwrap_or(0)
 }
 

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::cache::Record;
 use super::details::{Detailed, Details, Keeper, Wanted, attributes_of};
 use super::read::{Reader, Recording, Source, Stamp, Stop, Tally, mode_of};
+use super::share::Share;
 use super::walk::{Folder, Skipped, Walked, open, walk};
 use super::{Cache, Entry, Inventory, Kind, Problem, Request, TakeError, settle};
 use crate::base::beneath::Root;
@@ -34,6 +35,14 @@ pub struct Taken {
     pub hashed_bytes: u64,
     /// What the cache did; all zero without one.
     pub cache: CacheUse,
+}
+
+impl Taken {
+    /// Adds what else is known to be wrong with entries; of each path the first problem stays.
+    pub fn add_problems(&mut self, more: Vec<Problem>) {
+        self.problems.extend(more);
+        settle(&mut self.problems);
+    }
 }
 
 /// What a cache did.
@@ -81,6 +90,15 @@ pub fn take_detailed(
     }
 }
 
+/// As [`take`], where reading the content of files is somebody else's work in part or in whole.
+///
+/// # Errors
+/// As [`take`].
+pub fn take_share(request: &Request<'_>, share: Share<'_>) -> Result<Taken, TakeError> {
+    let begun = (clock::now(), Wanted::Nothing, share);
+    take_by(begun, request, None).map(|found| found.taken)
+}
+
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -107,6 +125,14 @@ fn take_at(
     request: &Request<'_>,
     cache: Option<&mut Cache<'_>>,
 ) -> Result<Found, TakeError> {
+    take_by((started, wanted, Share::All), request, cache)
+}
+
+fn take_by(
+    (started, wanted, share): (Timestamp, Wanted<'_>, Share<'_>),
+    request: &Request<'_>,
+    cache: Option<&mut Cache<'_>>,
+) -> Result<Found, TakeError> {
     let root = open(request)?;
     let (known, records) = match &cache {
         Some(cache) => (cache.records(), Recording::On),
@@ -119,6 +145,7 @@ fn take_at(
                 root: &root,
                 progress: request.progress,
                 expected: request.expected,
+                share,
                 started,
                 known,
                 records,

@@ -182,6 +182,7 @@ fn manifest(request: &WorkRequest<'_>) -> Result<(), WorkError> {
             keyring: &keyring,
             terms: terms(request, clock::now()),
             cache_dir: None,
+            parts: None,
             progress: &Progress::default(),
         })?;
         let place = manifest_of(request, number);
@@ -227,6 +228,7 @@ fn verify_all(request: &WorkRequest<'_>) -> Result<(), WorkError> {
             },
             only: None,
             cache_dir: None,
+            parts: None,
             progress: &Progress::default(),
         })?;
         let bad = verification

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shape;
+pub use crate::base::event::Event;
 use crate::base::severity::Severity;
 
 /// Who hears of what.
@@ -82,11 +83,21 @@ pub struct Channel {
     /// Program and arguments that get the event on standard input; no shell.
     #[serde(default)]
     pub argv: Vec<String>,
+    /// How long an Alertmanager keeps an alert that no run repeats, seconds: longer than the time between two
+    /// runs.
+    #[serde(default = "a_day_and_an_hour")]
+    #[schemars(with = "shape::WholeSeconds")]
+    pub ttl_seconds: u64,
 }
 
 /// The port of mail submission (RFC 6409).
 fn submission_port() -> u16 {
     587
+}
+
+/// So that the alert of a nightly run holds until the next one.
+fn a_day_and_an_hour() -> u64 {
+    90_000
 }
 
 /// What kind of way out a channel is.
@@ -134,31 +145,9 @@ pub struct Route {
 }
 
 fn every_event() -> Vec<Event> {
-    vec![
-        Event::PerformanceRegression,
-        Event::ResourceExhaustion,
-        Event::PolicyViolation,
-        Event::IntegrityFailure,
-        Event::Rollback,
-    ]
+    Event::ALL.to_vec()
 }
 
 fn high() -> Severity {
     Severity::High
-}
-
-/// Something that people may want to hear of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// A run is a regression.
-    PerformanceRegression,
-    /// A resource nears or breaks its maximum.
-    ResourceExhaustion,
-    /// Guard found a violation.
-    PolicyViolation,
-    /// Something signed does not verify.
-    IntegrityFailure,
-    /// A tree was rolled back, or could not be.
-    Rollback,
 }

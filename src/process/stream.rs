@@ -156,6 +156,11 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
+    /// Lets the program know that it has been told everything.
+    pub fn hang_up(&mut self) {
+        drop(self.input.take());
+    }
+
     /// Something went wrong in reading what it says.
     pub fn trouble(&self, source: io::Error) -> StreamError {
         StreamError::Talk {

@@ -3,6 +3,7 @@
 //! Codes are API from the first release: one may be added, none changes its meaning.
 
 use super::Verdict;
+use crate::base::event::Event;
 use crate::base::severity::Severity::{self, *};
 
 /// A kind of finding.
@@ -18,6 +19,35 @@ pub struct Code {
     pub meaning: &'static str,
     /// What to do, one sentence without a final stop; empty where the message says it.
     pub remedy: &'static str,
+}
+
+impl Code {
+    /// What people may want to hear of where such a finding is made; `None` for what is only in the
+    /// report. The one place that says so.
+    pub fn event(&self) -> Option<Event> {
+        let (family, kind) = self.id.split_once('.')?;
+        match (family, kind) {
+            ("performance", _) => Some(Event::PerformanceRegression),
+            ("profile", "time_exceeded" | "memory_exceeded" | "cpu_exceeded" | "io_exceeded")
+            | ("profile", "limit_near")
+            | ("run", "timed_out")
+            | ("budget", "short") => Some(Event::ResourceExhaustion),
+            ("guard", _)
+            | ("run", "security_violation" | "operation_refused" | "operation_blocked")
+            | ("run", "operation_undeclared") => Some(Event::PolicyViolation),
+            // Signing and scanning meet these too, and nothing signed is wrong.
+            ("file", "unreadable" | "unstable" | "unsupported") => None,
+            ("manifest" | "signature" | "time" | "replay" | "file", _)
+            | ("audit", "tampered" | "truncated" | "not_keyed")
+            | ("snapshot", "damaged" | "forged")
+            | ("playbook", "forged")
+            | ("cache", "mismatch")
+            | ("run", "data_corruption") => Some(Event::IntegrityFailure),
+            ("restore", _) | ("run", "rolled_back" | "rollback_failed") => Some(Event::Rollback),
+            ("playbook", "step_failed") => Some(Event::Rollback),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! codes {
@@ -108,6 +138,11 @@ codes! {
     SCOPE_EMPTY = "scope.empty", High, Verdict::Error,
         "Nothing that was signed matches what was asked for, so that nothing was looked at",
         "check the patterns of `--only`";
+    PART_FORGED = "part.forged", Critical, Verdict::Fail,
+        "A part is not what a worker with the part key wrote: its MAC does not hold, or it speaks of what is not its shard's",
+        "find out who could write to it, make a new part key, and run all shards anew";
+    PART_REFUSED = "part.refused", High, Verdict::Error,
+        "Parts cannot be used, or do not make one whole: damaged, missing, twice, or of different runs", "";
     CACHE_DISCARDED = "cache.discarded", Low, Verdict::Pass,
         "The digest cache does not carry this key's MAC and was not used", "";
     CACHE_MISMATCH = "cache.mismatch", High, Verdict::Pass,
@@ -303,6 +338,20 @@ codes! {
         "compare the newest run with one from before: `agp profile compare`";
     HISTORY_SKIPPED = "history.skipped", Low, Verdict::Pass,
         "A line of the history cannot be believed and was passed over", "";
+    ALERT_UNDELIVERED = "alert.undelivered", Medium, Verdict::Pass,
+        "An alert was not delivered; it is kept and sent by the next run",
+        "`agp tool notify-test` says what every channel answers";
+    ALERT_REQUIRED = "alert.required", High, Verdict::Error,
+        "An alert was not delivered, and `alerts.require_notify` or `--require-notify` asks for that",
+        "mend the channel, then run it again";
+    ALERT_UNCONFIGURED = "alert.unconfigured", Medium, Verdict::Pass,
+        "A channel for alerts cannot be used: a variable that it names is not set, or does not hold what it should",
+        "set it where this command runs, or take the channel out of `alerts.routes`";
+    ALERT_LOST = "alert.lost", High, Verdict::Pass,
+        "An alert was given up: nobody took it for too long, or it could not be kept", "";
+    ALERT_SPOOL = "alert.spool", Medium, Verdict::Pass,
+        "The spool of alerts cannot be used, or an entry of it cannot be believed and was set aside",
+        "check the permissions of `spool` in the state directory, and who can write there";
     POLICY_INVALID = "policy.invalid", High, Verdict::Error,
         "The policy file cannot be used", "";
     COMMAND_USAGE = "command.usage", High, Verdict::Error,
@@ -318,6 +367,29 @@ codes! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_event_has_codes_and_what_goes_wrong_with_alerts_makes_none() {
+        for event in Event::ALL {
+            assert!(
+                ALL.iter().any(|code| code.event() == Some(event)),
+                "{event:?}"
+            );
+        }
+        for (code, event) in [
+            (&PERFORMANCE_REGRESSION, Some(Event::PerformanceRegression)),
+            (&PROFILE_LIMIT_NEAR, Some(Event::ResourceExhaustion)),
+            (&GUARD_SECRET, Some(Event::PolicyViolation)),
+            (&FILE_MODIFIED, Some(Event::IntegrityFailure)),
+            (&RUN_ROLLED_BACK, Some(Event::Rollback)),
+            (&FILE_UNREADABLE, None),
+            (&COMMAND_USAGE, None),
+        ] {
+            assert_eq!(code.event(), event, "{}", code.id);
+        }
+        let mut alerts = ALL.iter().filter(|code| code.id.starts_with("alert."));
+        assert!(alerts.all(|code| code.event().is_none()));
+    }
 
     #[test]
     fn every_code_is_unique_described_and_well_formed() {

@@ -395,3 +395,28 @@ fn a_check_that_the_policy_disables_says_nothing() {
     );
     assert_eq!((ran.code, told(&ran.json())), (0, vec![]), "{ran:?}");
 }
+
+#[test]
+fn a_folder_that_cannot_be_listed_is_told_and_fails_a_strict_scan() {
+    let place = Place::new();
+    place.write("assets/closed/inner", "nobody sees this\n");
+    place.write("assets/open", "ahoy\n");
+    place.chmod("assets/closed", 0o000);
+    let guard = |level: &str| {
+        let policy = json!({"policy_guard": {"enforcement_level": level}});
+        place.write("policy.json", policy.to_string());
+        let words = "guard --config policy.json --target assets --json";
+        let output = place.command_bound(words.split(' ')).output().unwrap();
+        Ran::of(&output)
+    };
+    for (level, code) in [("strict", 19), ("standard", 2), ("advisory", 2)] {
+        let ran = guard(level);
+        assert_eq!(ran.code, code, "{level}: {ran:?}");
+        let report = ran.json();
+        assert_eq!(told(&report), ["file.unreadable high"], "{report}");
+        assert_eq!(report["findings"][0]["path"], "assets/closed");
+        assert_eq!(report["coverage"]["partial"], 1);
+    }
+    place.chmod("assets/closed", 0o755);
+    assert_eq!(guard("strict").code, 0);
+}

@@ -8,6 +8,7 @@
 )]
 #![expect(unreachable_pub, reason = "nothing leaves a test binary")]
 
+mod alerts;
 mod audit;
 mod budget;
 mod docs_in_step;
@@ -27,6 +28,7 @@ mod reports;
 mod rollback;
 mod rollback_run;
 mod run;
+mod shards;
 mod sign_verify;
 mod sinks;
 mod tidy;

@@ -14,7 +14,7 @@ use tokens::{Named, Token};
 
 /// Every module of the crate and its floor; it uses lower floors only. Those that the design
 /// foresees have theirs before they are written.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("base", 0),
     ("history", 1),
     ("inventory", 1),
@@ -29,6 +29,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("export", 2),
     ("guard", 2),
     ("integrity", 2),
+    ("part", 2),
     ("profile", 2),
     ("rollback", 2),
     ("pipeline", 3),

@@ -36,6 +36,7 @@ fn source<'a>(request: &Request<'a>, root: &'a Root) -> Source<'a> {
         root,
         progress: request.progress,
         expected: request.expected,
+        share: crate::inventory::Share::All,
         started: clock::now(),
         known: &[],
         records: Recording::Off,
