@@ -149,6 +149,19 @@ def action(agp):
             must(len(found) == 1 and not outputs, found, outputs)
             _, outputs, _ = step.run(127, command="verify", agp=f"none{text}")
             must(outputs["verdict"] == "error" and outputs["exit-code"] == "127", outputs)
+        # Without an agp on PATH one is built from the action's own repository, out of the workspace.
+        (step.folder / "bin/agp").unlink()
+        cargo = step.folder / "bin/cargo"
+        cargo.write_text(f"""#!/bin/sh
+            echo "$CARGO_TARGET_DIR $*" >"{step.folder}/built"
+            while [ "$1" != --root ]; do shift; done
+            mkdir -p "$2/bin" && ln -s "{agp}" "$2/bin/agp"
+        """)
+        cargo.chmod(0o755)
+        step.run(0, command="audit", arguments="verify")
+        temp = step.folder / "temp"
+        built = f"{temp}/agp-target install --locked --quiet --path {ROOT} --root {temp}/agp-built\n"
+        must((step.folder / "built").read_text() == built, (step.folder / "built").read_text())
         step.nothing_was_obeyed()
         must(not list(step.place.glob("*.sarif")), "a report in the workspace")
     finally:

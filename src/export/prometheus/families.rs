@@ -30,9 +30,9 @@ families! {
     PEAK_MEMORY "agp_run_peak_memory_bytes" "The most memory that the last run itself held";
     READ "agp_run_read_bytes" "Bytes that the last run itself read from storage";
     WRITTEN "agp_run_written_bytes" "Bytes that the last run itself wrote to storage";
-    ASSETS "agp_run_assets" "Files that the last run worked on";
-    ASSET_BYTES "agp_run_assets_bytes" "Bytes in the files that the last run worked on";
-    ASSET_RATE "agp_run_assets_per_second" "Files that the last run worked on, per second of its time";
+    ASSETS "agp_run_assets" "Assets that the last run worked on: files, and for verify every signed entry";
+    ASSET_BYTES "agp_run_assets_bytes" "Bytes in the assets that the last run worked on";
+    ASSET_RATE "agp_run_assets_per_second" "Assets that the last run worked on, per second of its time";
     BYTE_RATE "agp_run_bytes_per_second" "Bytes that the last run worked on, per second of its time";
     ERRORS "agp_run_errors" "Things of which the last run could not tell whether they are good";
     ERROR_RATIO "agp_run_error_ratio" "Share of what the last run worked on that failed or could not be looked at";
