@@ -264,7 +264,11 @@ fn a_restored_tree_is_read_again_unless_the_policy_leaves_that_out() {
             intruder.join().unwrap();
             match verifies {
                 true if ran.code != 0 => {
-                    assert_eq!(codes(&ran.json()), ["restore.unverified"], "{ran:?}");
+                    let report = ran.json();
+                    assert_eq!(codes(&report), ["restore.unverified"], "{ran:?}");
+                    // An answer, and not the lack of one.
+                    assert_eq!((ran.code, &report["verdict"]), (1, &json!("fail")));
+                    assert_eq!(report["summary"]["status"], "unverified");
                     assert!(
                         !place.at("output/sub").exists(),
                         "the live tree was touched"
