@@ -218,7 +218,7 @@ fn a_restored_tree_is_read_again_unless_the_policy_leaves_that_out() {
     // Somebody writes into what is being staged: verification tells, and without it nobody does.
     for verifies in [true, false] {
         let place = Place::new();
-        for number in 0..400 {
+        for number in 0..80 {
             place.write(&format!("output/sub/{number}"), format!("{number}\n"));
         }
         let policy = json!({"rollback_playbook": {"rollback_verification": verifies}});
