@@ -413,11 +413,11 @@ pub(super) fn stages(
             });
         }
         for (number, name) in stage.operations.iter().enumerate() {
-            section.declared += 1;
             let operation = Operation {
                 name: name.clone(),
                 resource: None,
             };
+            section.declare(&operation, &operations.judge(&operation));
             tell(
                 format!("/pipeline/stages/{at}/operations/{number}"),
                 &|place| operations.refuse(&operation, place, pack),

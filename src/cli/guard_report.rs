@@ -91,6 +91,9 @@ pub struct OperationsSection {
     pub logged: u64,
     /// How many the policy's stages declare.
     pub declared: u64,
+    /// What was decided about these.
+    #[serde(skip)]
+    pub(super) of_stages: Vec<Decision>,
 }
 
 /// An operation that somebody asked for.
@@ -150,6 +153,37 @@ impl OperationsSection {
             by,
         });
     }
+
+    /// Notes what came of an operation that a stage declares.
+    pub(super) fn declare(&mut self, operation: &Operation, standing: &Standing) {
+        self.declared += 1;
+        let decision = decided(&operation.name, !standing.is_refused());
+        self.of_stages.push(decision);
+    }
+
+    /// What was decided, for the audit log.
+    pub(super) fn decisions(&self) -> Vec<Decision> {
+        let asked = self.asked.iter();
+        let asked = asked.map(|asked| decided(&asked.operation, asked.decision == "allow"));
+        asked.chain(self.of_stages.iter().cloned()).collect()
+    }
+}
+
+fn decided(operation: &str, is_allowed: bool) -> Decision {
+    Decision {
+        rule: format!("operation {}", short(operation)),
+        is_allowed,
+    }
+}
+
+/// Whether findings pass the level that the policy enforces: what finds nothing was checked, too.
+pub(super) fn held_to(level: EnforcementLevel, findings: &[Finding]) -> Decision {
+    Decision {
+        rule: format!("enforcement {}", level_word(level)),
+        is_allowed: findings
+            .iter()
+            .all(|finding| finding.verdict == Verdict::Pass),
+    }
 }
 
 /// The report of an evaluation.
@@ -173,11 +207,8 @@ pub(super) fn report(evaluation: Evaluation, told: Told<'_>) -> Report {
             .iter_mut()
             .for_each(|text| redactor.redact(text));
     }
-    let decisions = operations.asked.iter().map(|asked| Decision {
-        rule: format!("operation {}", short(&asked.operation)),
-        is_allowed: asked.decision == "allow",
-    });
-    let decisions = decisions.collect();
+    let mut decisions = operations.decisions();
+    decisions.push(held_to(told.request.terms.enforcement.level, &findings));
     let body = GuardBody {
         summary,
         suppressed: accepted,
@@ -316,16 +347,20 @@ fn reasons(findings: &[Finding], told: &Told<'_>) -> String {
     if open > 0 {
         counts.push(format!("{open} without an answer"));
     }
-    let level = match enforcement.level {
-        EnforcementLevel::Strict => "strict",
-        EnforcementLevel::Standard => "standard",
-        EnforcementLevel::Advisory => "advisory",
-    };
+    let level = level_word(enforcement.level);
     let from = match enforcement.fails_from {
         Some(severity) => format!(" from `{}` on", severity.word()),
         None => String::new(),
     };
     format!("under `{level}`{from}: {}", counts.join(", "))
+}
+
+fn level_word(level: EnforcementLevel) -> &'static str {
+    match level {
+        EnforcementLevel::Strict => "strict",
+        EnforcementLevel::Standard => "standard",
+        EnforcementLevel::Advisory => "advisory",
+    }
 }
 
 fn recommendations(

@@ -4,6 +4,7 @@
 //!
 //! How a transcript is written stands in `docs_in_step/transcript.rs`.
 
+mod coverage;
 mod transcript;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ mod faults_paths;
 mod guard_detection;
 mod guard_files;
 mod guard_verdict;
+mod guide;
 mod harness;
 mod interrupted;
 mod keys_and_policy;

@@ -453,7 +453,7 @@ fn line(measured: &Measured<'_>) -> Option<String> {
     let figures = &run.figures;
     Some(format!(
         "  {}: {}; CPU {:.2} s, peak {}{}\n",
-        measured.stage.name,
+        units::printable(&measured.stage.name),
         bottleneck::told(&run.analysis, figures.wall_seconds),
         figures.cpu_user_seconds + figures.cpu_system_seconds,
         memory(figures.peak_memory_bytes),

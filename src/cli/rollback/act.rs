@@ -30,9 +30,7 @@ pub(super) fn act(action: &Action, context: &Context<'_>) -> Result<Report, Fail
         Action::Undo(arguments) => {
             context.confirm(arguments.how.yes, "undo the newest restore")?;
             let request = request(&arguments.how, context);
-            rollback::undo(place, &request)
-                .map(|restored| restored_report("undo", restored))
-                .map_err(failure)
+            came_to("undo", rollback::undo(place, &request))
         }
         Action::List(_) => rollback::list(place).map(list_report).map_err(failure),
         Action::Diff(arguments) => diff(arguments, place),
@@ -233,8 +231,20 @@ fn restore(
     rollback::show(place, &arguments.snapshot).map_err(failure)?;
     let question = format!("restore `{}` over what is there now", arguments.snapshot);
     context.confirm(arguments.how.yes, &question)?;
-    let restored = rollback::restore(place, &request).map_err(failure)?;
-    Ok(restored_report("restore", restored))
+    came_to("restore", rollback::restore(place, &request))
+}
+
+/// What a restore came to. That what was staged is not what the snapshot holds is an answer: nothing was touched.
+fn came_to(action: &str, restored: Result<Restored, RollbackError>) -> Result<Report, Failure> {
+    match restored {
+        Ok(restored) => Ok(restored_report(action, restored)),
+        Err(RollbackError::Unverified(findings)) => {
+            let headline = "nothing was restored: what was staged is not what the snapshot holds";
+            let body = body(action, "unverified");
+            Ok(report(headline.to_owned(), findings, &body))
+        }
+        Err(error) => Err(failure(error)),
+    }
 }
 
 /// A line for people for each difference, as far as people read.

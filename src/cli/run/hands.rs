@@ -15,7 +15,7 @@ use crate::cli::scan::Scan;
 use crate::cli::sign::{MANIFEST_NAME, SignArgs};
 use crate::cli::spine::{Context, Done};
 use crate::cli::verify::VerifyArgs;
-use crate::cli::{env, keys};
+use crate::cli::{env, guard_report, keys};
 use crate::guard;
 use crate::history;
 use crate::inventory::Globs;
@@ -363,7 +363,15 @@ impl<'a> Governing<'a> {
         self.did
             .explanations
             .extend(guard::behind(scan.pack(), &findings));
-        self.did.guard = Some(looked.report);
+        let level = self
+            .terms
+            .context
+            .policy
+            .policy
+            .policy_guard
+            .enforcement_level;
+        let decisions = vec![guard_report::held_to(level, &findings)];
+        self.did.guard = Some(looked.report.with_decisions(decisions));
         Ok(findings)
     }
 

@@ -23,7 +23,7 @@ use crate::guard::Found;
 use crate::inventory::Globs;
 use crate::pipeline;
 use crate::policy::Stage;
-use crate::report::Verdict;
+use crate::report::{Decision, Verdict};
 use crate::rollback::{self, Place, Reason, RestoreRequest, RunRequest, SaveRequest};
 
 pub use body::RunBody;
@@ -96,10 +96,11 @@ impl RunArgs {
             ));
         }
         let scan = Scan::new(context)?;
-        let refused = self.refused(context, (&scan, &pass));
+        let (refused, decisions) = self.declared(context, (&scan, &pass));
         let judged = scan.judge_refused(&refused)?;
         if judged.iter().any(|one| one.verdict == Verdict::Violation) {
-            return Ok(Done::Report(told::refused(judged, &pass)));
+            let report = told::refused(judged, &pass).with_decisions(decisions);
+            return Ok(Done::Report(report));
         }
         let place = Place {
             state_dir: &context.state_dir,
@@ -125,7 +126,9 @@ impl RunArgs {
         })?;
         let checks = self.check.len();
         let outcome = rollback::run(place, (&request, checks), &mut hands).map_err(failure)?;
-        told::report(outcome, (hands.done(), judged)).map(Done::Report)
+        let mut report = told::report(outcome, (hands.done(), judged))?;
+        report.decisions.extend(decisions);
+        Ok(Done::Report(report))
     }
 
     fn targets(&self, context: &Context<'_>) -> Result<Vec<PathBuf>, Failure> {
@@ -153,13 +156,18 @@ impl RunArgs {
         Ok(targets)
     }
 
-    /// Operations of the stages that run which the policy refuses.
-    fn refused(&self, context: &Context<'_>, (scan, pass): (&Scan<'_>, &Pass<'_>)) -> Vec<Found> {
+    /// Operations of the stages that run: those that the policy refuses, and what it says of each.
+    fn declared(
+        &self,
+        context: &Context<'_>,
+        (scan, pass): (&Scan<'_>, &Pass<'_>),
+    ) -> (Vec<Found>, Vec<Decision>) {
         let names: Vec<&str> = pass.names().collect();
         let runs = |stage: &Stage| self.command.is_empty() && names.contains(&stage.name.as_str());
         let section = &mut OperationsSection::default();
         let known = (scan.operations(), scan.pack());
-        super::guard::stages(context.policy, known, (section, &runs))
+        let refused = super::guard::stages(context.policy, known, (section, &runs));
+        (refused, section.decisions())
     }
 }
 

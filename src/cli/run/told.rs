@@ -58,6 +58,8 @@ pub(super) fn report(
         (&outcome.snapshot, reason.as_deref()),
     );
     let resources = did.resources();
+    let guard = did.guard.as_mut();
+    let decisions = guard.map(|report| std::mem::take(&mut report.decisions));
     let body = RunBody {
         summary: RunSummary {
             status: status.to_owned(),
@@ -79,11 +81,18 @@ pub(super) fn report(
     let lines = [&did.profile, &did.guard, &did.sign, &did.verify];
     let lines = lines.into_iter().flatten();
     let lines: String = lines
-        .map(|report| format!("  {}: {}\n", report.name, report.headline))
+        .map(|report| {
+            format!(
+                "  {}: {}\n",
+                report.name,
+                units::printable(&report.headline)
+            )
+        })
         .collect();
     Ok(Report::new("run", headline, findings)
         .with_body(&body)
         .with_resources(resources)
+        .with_decisions(decisions.unwrap_or_default())
         .with_explanations(did.explanations)
         .with_text(lines))
 }
