@@ -175,21 +175,21 @@ impl<'a> Run<'a> {
             self.envelope((report, code), head.as_ref())
         };
         let mut envelope = enveloped(&report);
-        let unpublished = self.publish(&report, &envelope);
-        if !unpublished.is_empty() {
-            report.add(unpublished);
-            envelope = enveloped(&report);
-        }
         let troubles = delivery.write_files(&self.document(&report, &envelope), &artifact);
         if !troubles.is_empty() {
             report.add(troubles);
             envelope = enveloped(&report);
-            // What could not be left has been told once.
-            self.publish(&report, &envelope);
         }
-        let unheard = self.alert((&report, envelope.exit_code));
-        if !unheard.is_empty() {
-            report.add(unheard);
+        let mut later = self.alert((&report, envelope.exit_code));
+        if !later.is_empty() {
+            report.add(later.clone());
+            envelope = enveloped(&report);
+        }
+        // Behind whatever may change the exit code that metrics tell.
+        let unpublished = self.publish(&report, &envelope);
+        report.add(unpublished.clone());
+        later.extend(unpublished);
+        if !later.is_empty() {
             envelope = enveloped(&report);
             report.add(delivery.rewrite_files(&self.document(&report, &envelope), &artifact));
             envelope = enveloped(&report);

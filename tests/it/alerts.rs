@@ -241,9 +241,12 @@ fn a_required_alert_turns_a_milder_answer_into_none() {
         &place,
         &json!({"require_notify": true, "repeat_interval_seconds": 0}),
     );
-    let ran = verify(&["--json"]);
+    let ran = verify(&["--json", "--metrics-file", "agp.prom"]);
     assert_eq!(ran.code, 2);
     assert_eq!(ran.json()["verdict"], "error");
+    // Metrics tell what came of it in the end.
+    let told = "agp_run_exit_code{command=\"verify\"} 2\n";
+    assert!(place.read("agp.prom").contains(told));
     place.set("HOOK_URL", &receiver.answering(200));
     let ran = place.run([
         "verify",

@@ -45,7 +45,9 @@ fn every_run_leaves_its_metrics_beside_those_of_other_commands() {
     ]);
     let text = place.read("agp.prom");
     assert!(text.contains("{command=\"verify\"}") && text.contains("{command=\"guard\"}"));
-    assert!(!ran.stdout.contains("verify") && ran.stdout.contains("agp_guard_findings{"));
+    assert!(
+        !ran.stdout.contains("command=\"verify\"") && ran.stdout.contains("agp_guard_findings{")
+    );
     let mode = std::fs::metadata(place.at("agp.prom"))
         .unwrap()
         .permissions()
