@@ -11,7 +11,7 @@ use super::spine::Context;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::guard::{
-    self, BaselineUse, Enforcement, Operations, Request, Salt, Scanner, Selection, Terms,
+    self, BaselineUse, Enforcement, Operations, Redactor, Request, Salt, Scanner, Selection, Terms,
 };
 use crate::report::{Code, Finding, Report, State, Verdict, codes};
 use crate::rollback::{self, Place};
@@ -46,6 +46,8 @@ pub(super) struct Looked {
     pub(super) new: Vec<Finding>,
     /// Violations that it has, too.
     pub(super) before: Vec<Finding>,
+    /// What knows every value that was found.
+    pub(super) redactor: Redactor,
 }
 
 impl<'a> Scan<'a> {
@@ -121,6 +123,7 @@ impl<'a> Scan<'a> {
         let request = self.request(&there, self.kept.as_ref(), &[]);
         let evaluation = guard::evaluate(&request).map_err(verb::failure)?;
         let violations = violations(&evaluation.findings);
+        let redactor = evaluation.redactor.clone();
         let report = guard_report::report(
             evaluation,
             guard_report::Told {
@@ -140,6 +143,7 @@ impl<'a> Scan<'a> {
             report,
             new,
             before,
+            redactor,
         })
     }
 

@@ -33,7 +33,7 @@ pub fn hidden(value: &[u8]) -> String {
 }
 
 /// Takes every value that was found out of texts.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Redactor {
     /// What may stand in a text for a value, and what takes its place; by length, longest first.
     forms: Vec<(Vec<u8>, String)>,

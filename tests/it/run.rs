@@ -284,6 +284,21 @@ fn what_was_bad_before_does_not_fire() {
 }
 
 #[test]
+fn a_secret_that_a_stage_spells_is_not_repeated() {
+    let place = place();
+    let script = format!("echo '{}' > output/leak.conf", password());
+    policy(&place, &script, json!({}));
+    let pages = ["--report", "html=page.html", "--report", "markdown=page.md"];
+    let ran = run(&place, &pages);
+    assert_eq!(ran.code, 19, "{ran:?}");
+    let value = format!("xK4q{}", "mR7tBv2NwZ8pHd3T");
+    let pages = [place.read("page.html"), place.read("page.md")];
+    for text in pages.into_iter().chain([ran.stdout, ran.stderr]) {
+        assert!(!text.contains(&value), "{text}");
+    }
+}
+
+#[test]
 fn a_policy_says_what_takes_trees_back_and_what_is_only_told() {
     let script = format!("echo '{}' > output/leak.conf", password());
     let place = place();

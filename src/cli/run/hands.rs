@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use serde_json::Value;
+
 use super::body::StageBudget;
 use super::confine::Room;
 use crate::base::{clock, naming};
@@ -16,7 +18,7 @@ use crate::cli::sign::{MANIFEST_NAME, SignArgs};
 use crate::cli::spine::{Context, Done};
 use crate::cli::verify::VerifyArgs;
 use crate::cli::{env, guard_report, keys};
-use crate::guard;
+use crate::guard::{self, Redactor};
 use crate::history;
 use crate::inventory::Globs;
 use crate::pipeline::Allowance;
@@ -457,6 +459,16 @@ impl Did {
         reports
             .flat_map(|report| std::mem::take(&mut report.resources))
             .collect()
+    }
+}
+
+/// Hides what was found in every text of a value.
+fn redact(redactor: &Redactor, value: &mut Value) {
+    match value {
+        Value::String(text) => redactor.redact(text),
+        Value::Array(all) => all.iter_mut().for_each(|one| redact(redactor, one)),
+        Value::Object(all) => all.values_mut().for_each(|one| redact(redactor, one)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
