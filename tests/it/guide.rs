@@ -358,3 +358,48 @@ fn a_stages_name_stays_on_its_line() {
         assert!(!lines.any(|line| line.starts_with("::")), "{ran:?}");
     }
 }
+
+#[test]
+fn nearing_a_maximum_alerts_those_who_ask_for_it() {
+    let place = Place::new();
+    for (severity_min, expected) in [("high", None), ("low", Some("low"))] {
+        let route = json!({"events": ["resource_exhaustion"], "severity_min": severity_min, "channels": ["file"]});
+        // A hundredth of the maximum is near here, so that the test waits for nothing.
+        let policy = json!({
+            "performance_benchmarks": {"max_processing_time_seconds": 20},
+            "alerts": {
+                "channels": {"file": {"type": "command", "argv": ["/bin/sh", "-c", "cat > alert.json"]}},
+                "routes": [route],
+                "resource_exhaustion_ratio": 0.01
+            }
+        });
+        place.write("policy.json", policy.to_string());
+        let ran = place.run([
+            "profile",
+            "-c",
+            "policy.json",
+            "--runs",
+            "1",
+            "--json",
+            "--define-stage",
+            "near=sleep 0.3",
+        ]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(
+            codes(&ran.json()).contains(&"profile.limit_near".to_owned()),
+            "{ran:?}"
+        );
+        let told = place
+            .at("alert.json")
+            .exists()
+            .then(|| place.read("alert.json"));
+        let event =
+            told.map(|text| serde_json::from_str::<Value>(&text).unwrap()["events"][0].clone());
+        let told = event.map(|event| (event["event"].clone(), event["severity"].clone()));
+        assert_eq!(
+            told,
+            expected.map(|word| (json!("resource_exhaustion"), json!(word)))
+        );
+        drop(std::fs::remove_file(place.at("alert.json")));
+    }
+}
