@@ -374,6 +374,12 @@ impl<'a> Governing<'a> {
             .enforcement_level;
         let decisions = vec![guard_report::held_to(level, &findings)];
         self.did.guard = Some(looked.report.with_decisions(decisions));
+        // A stage's command may spell what it wrote.
+        if let Some(profile) = &mut self.did.profile {
+            looked.redactor.redact(&mut profile.headline);
+            let sections = profile.body.values_mut();
+            sections.for_each(|section| redact(&looked.redactor, section));
+        }
         Ok(findings)
     }
 
