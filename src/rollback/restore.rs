@@ -44,6 +44,23 @@ pub struct Request<'a> {
     pub audit_head: Option<AuditHead>,
 }
 
+impl<'a> Request<'a> {
+    /// All of a snapshot, verified before anything is replaced; nothing that failed is kept.
+    pub fn whole(snapshot: Option<&'a str>, now: Timestamp) -> Self {
+        Self {
+            snapshot,
+            absent: &[],
+            targets: &[],
+            include: Globs::default(),
+            keep_failed: false,
+            verify: true,
+            allow_incomplete: false,
+            now,
+            audit_head: None,
+        }
+    }
+}
+
 /// What was put back.
 #[derive(Debug)]
 pub struct Restored {

@@ -557,17 +557,7 @@ pub(super) fn recover(place: Place<'_>, now: Timestamp) -> Result<Option<Finding
         let text = "a governed command lost its guardian, and the policy wants nothing rolled back";
         return Ok(Some(Finding::new(&codes::RESTORE_RECOVERED, text)));
     }
-    let request = RestoreRequest {
-        snapshot: None,
-        absent: &[],
-        targets: &[],
-        include: Globs::default(),
-        keep_failed: false,
-        verify: true,
-        allow_incomplete: false,
-        now,
-        audit_head: None,
-    };
+    let request = RestoreRequest::whole(None, now);
     let (state, findings) = roll_back(place, &journal.snapshot, (&request, None));
     match state {
         State::RolledBack => {

@@ -13,7 +13,7 @@ use super::commit::{self, Recovered};
 use super::intent::{Binding, Intent, Item, Phase, Record, Way};
 use super::store::{Access, Store};
 use super::*;
-use crate::inventory::{Globs, Progress};
+use crate::inventory::Progress;
 
 /// A folder with a target and a store.
 struct Folder {
@@ -61,17 +61,7 @@ impl Folder {
     }
 
     fn request<'a>(snapshot: &'a str) -> RestoreRequest<'a> {
-        RestoreRequest {
-            snapshot: Some(snapshot),
-            absent: &[],
-            targets: &[],
-            include: Globs::default(),
-            keep_failed: false,
-            verify: true,
-            allow_incomplete: false,
-            now: crate::base::clock::now(),
-            audit_head: None,
-        }
+        RestoreRequest::whole(Some(snapshot), crate::base::clock::now())
     }
 
     fn restore(&self, snapshot: &str) -> Restored {

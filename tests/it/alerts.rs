@@ -462,6 +462,15 @@ fn other_verbs_make_other_events() {
     ];
     let ran = place.run(govern.iter().chain(&["rm", "tree/settings.py", "none"]));
     assert_eq!(ran.code, 1, "{ran:?}");
+    // Fifteen times what the other command takes.
+    let slower = [
+        "profile",
+        "--baseline-cmd",
+        "sleep 0.02",
+        "--define-stage",
+        "nap=sleep 0.3",
+    ];
+    run(&slower, 18);
     let slow = json!({"alerts": serde_json::from_str::<Value>(&place.read("policy.json")).unwrap()["alerts"],
         "performance_benchmarks": {"max_processing_time_seconds": 0.05}});
     place.write("policy.json", slow.to_string());
@@ -478,6 +487,7 @@ fn other_verbs_make_other_events() {
         told,
         [
             (&json!("rollback run"), &json!("rollback")),
+            (&json!("profile"), &json!("performance_regression")),
             (&json!("profile"), &json!("resource_exhaustion")),
         ]
     );

@@ -1,6 +1,6 @@
 //! `agp run`: trees leave a pipeline better and sealed, or exactly as they were.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -238,6 +238,8 @@ fn without_the_kernels_help_the_difference_tells_of_what_was_not_declared() {
 #[test]
 fn a_confined_stage_writes_where_it_may_and_finds_room_for_temporary_files() {
     let place = place();
+    // A killed run left this behind.
+    place.write(".agp/temporary-999999999/file", "");
     let script = "set -e; t=$(mktemp); echo x > $t; mv $t output/moved; rm output/one; echo y > /dev/null; mkdir -p output/deep; echo z > output/deep/er";
     policy(&place, script, json!({}));
     let ran = run(&place, &[]);
@@ -469,25 +471,29 @@ fn checks_count_where_they_passed_before() {
     assert!(is_untouched(&place));
 }
 
-#[test]
-fn a_run_whose_guardian_is_killed_is_taken_back_by_the_next_command() {
-    let place = place();
+/// A run whose stage has written half of what it means to, and takes its time.
+fn half_way(place: &Place) -> Child {
     policy(
-        &place,
+        place,
         "echo half > output/one; touch started; sleep 60",
         of_stage(json!({"operations": ["anything"]})),
     );
-    let mut child = place
-        .command(["run", "--config", "policy.json"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = place.command(["run", "--config", "policy.json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !place.at("started").exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(place.at("started").exists(), "it never began");
+    assert_eq!(place.read("output/one"), "half\n");
+    child
+}
+
+#[test]
+fn a_run_whose_guardian_is_killed_is_taken_back_by_the_next_command() {
+    let place = place();
+    let mut child = half_way(&place);
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(place.read("output/one"), "half\n");
@@ -504,21 +510,7 @@ fn a_run_whose_guardian_is_killed_is_taken_back_by_the_next_command() {
 #[test]
 fn an_interrupted_run_takes_the_trees_back() {
     let place = place();
-    policy(
-        &place,
-        "echo half > output/one; touch started; sleep 60",
-        of_stage(json!({"operations": ["anything"]})),
-    );
-    let child = place
-        .command(["run", "--config", "policy.json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !place.at("started").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let child = half_way(&place);
     let id = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     let ran = Ran::of(&child.wait_with_output().unwrap());

@@ -184,15 +184,11 @@ pub(super) fn saved_report(
 fn request<'a>(how: &HowArgs, context: &Context<'_>) -> RestoreRequest<'a> {
     let policy = &context.policy.policy.rollback_playbook;
     RestoreRequest {
-        snapshot: None,
-        absent: &[],
-        targets: &[],
-        include: Globs::default(),
         keep_failed: how.keep_failed || policy.keep_failed,
         verify: policy.rollback_verification,
         allow_incomplete: how.allow_incomplete,
-        now: context.started_at,
         audit_head: context.audit_head.clone(),
+        ..RestoreRequest::whole(None, context.started_at)
     }
 }
 

@@ -44,15 +44,11 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
             .unwrap_or(Duration::MAX),
         automatic: policy.auto_rollback_on_failure,
         restore: RestoreRequest {
-            snapshot: None,
-            absent: &[],
-            targets: &[],
-            include: Globs::default(),
             keep_failed: policy.keep_failed,
             verify: policy.rollback_verification,
             allow_incomplete: arguments.take.allow_incomplete,
-            now: context.started_at,
             audit_head: context.audit_head.clone(),
+            ..RestoreRequest::whole(None, context.started_at)
         },
     };
     let mut hands = Governing {

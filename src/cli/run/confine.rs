@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::base::files::{self, FileError};
 use crate::base::naming;
 use crate::cli::env;
-use crate::process::Confine;
+use crate::process::{self, Confine};
 
 /// Where temporary files go when nobody says.
 const TEMPORARY: &str = "/tmp";
+/// Before the number of the process that a place for temporary files belongs to.
+const PREFIX: &str = "temporary-";
 
 /// Places that are there as long as this is.
 #[derive(Debug)]
@@ -52,8 +54,9 @@ impl Room {
             .canonicalize()
             .is_ok_and(|usual| directory.starts_with(usual))
         {
-            let name = format!("temporary-{}", std::process::id());
+            let name = format!("{PREFIX}{}", std::process::id());
             files::create_private_directory(state_dir)?;
+            clear(state_dir);
             let folder = state_dir.join(name);
             files::create_private_directory(&folder)?;
             let folder = folder
@@ -89,6 +92,19 @@ impl Room {
             .map(|folder| ("TMPDIR".into(), folder.clone().into()))
             .into_iter()
             .collect()
+    }
+}
+
+/// Removes what runs left behind that were killed.
+fn clear(state_dir: &Path) {
+    for entry in fs::read_dir(state_dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let owner: Option<u32> = owner.and_then(|number| number.parse().ok());
+        if owner.is_some_and(|owner| !process::is_alive(owner)) {
+            // What stays is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

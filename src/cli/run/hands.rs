@@ -280,23 +280,9 @@ impl<'a> Governing<'a> {
                 worked.findings.append(&mut before);
                 return Ok(worked);
             }
-            let restored = rollback::restore(self.terms.place, &self.back_to(snapshot));
+            let back = RestoreRequest::whole(Some(snapshot), clock::now());
+            let restored = rollback::restore(self.terms.place, &back);
             restored.map_err(crate::cli::rollback::failure)?;
-        }
-    }
-
-    /// How the trees come back before the stages run once more.
-    fn back_to<'s>(&self, snapshot: &'s str) -> RestoreRequest<'s> {
-        RestoreRequest {
-            snapshot: Some(snapshot),
-            absent: &[],
-            targets: &[],
-            include: Globs::default(),
-            keep_failed: false,
-            verify: true,
-            allow_incomplete: false,
-            now: clock::now(),
-            audit_head: None,
         }
     }
 

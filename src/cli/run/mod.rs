@@ -223,15 +223,10 @@ fn request<'a>(
         limit: Duration::try_from_secs_f64(policy.rollback_timeout_seconds)
             .unwrap_or(Duration::MAX),
         restore: RestoreRequest {
-            snapshot: None,
-            absent: &[],
-            targets: &[],
-            include: Globs::default(),
             keep_failed: policy.keep_failed,
             verify: policy.rollback_verification,
-            allow_incomplete: false,
-            now: context.started_at,
             audit_head: context.audit_head.clone(),
+            ..RestoreRequest::whole(None, context.started_at)
         },
     }
 }
