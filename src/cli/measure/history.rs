@@ -60,12 +60,13 @@ impl Past {
     }
 
     /// Judges what was measured so far.
-    pub(super) fn judge(&self, records: &[Record]) -> RunJudgement {
+    pub(super) fn judge(&self, records: &[Record], peaks_are_seen: bool) -> RunJudgement {
         let history: Vec<&Entry> = self.entries.iter().collect();
         let mut judgement = profile::judge_run(&RunRequest {
             history: &history,
             run: records,
             policy: &self.policy,
+            peaks_are_seen,
         });
         if self.is_harmless {
             for finding in &mut judgement.findings {
@@ -153,6 +154,12 @@ fn series(one: &StageJudgement, records: &[Record]) -> SeriesSection {
         levels,
         band,
     }
+}
+
+/// Whether the kernel kept the peak of memory of not every run.
+pub(super) fn has_seen_peaks(measured: &[Measured<'_>]) -> bool {
+    let mut runs = measured.iter().flat_map(|one| &one.runs);
+    runs.any(|(_, run)| !run.has_kept_peak)
 }
 
 /// Everything that was measured, a record for each run.

@@ -91,8 +91,9 @@ impl<'a> Pass<'a> {
         let runs = std::mem::take(&mut self.runs);
         let measured = measured(&self.plan, runs);
         let records = history::records(&measured, (&self.past.key, self.session.context));
+        let peaks_are_seen = history::has_seen_peaks(&measured);
         self.runs = measured.into_iter().map(|one| one.runs).collect();
-        self.past.judge(&records)
+        self.past.judge(&records, peaks_are_seen)
     }
 
     /// Judges what was measured against the past, keeps it for later runs, and tells of it.

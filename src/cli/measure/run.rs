@@ -114,7 +114,7 @@ fn judged(
         is_complete && session.arguments.runs == Runs::Auto && !session.arguments.is_compared();
     loop {
         let records = history::records(measured, (&past.key, session.context));
-        let judgement = past.judge(&records);
+        let judgement = past.judge(&records, history::has_seen_peaks(measured));
         let mut has_run = false;
         for one in measured.iter_mut() {
             let more = judgement.more.get(&one.stage.name).copied().unwrap_or(0);

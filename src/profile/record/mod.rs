@@ -71,6 +71,8 @@ pub struct Recording {
     pub figures: Figures,
     /// Where its time went.
     pub analysis: Analysis,
+    /// Whether the kernel kept the peak of its memory, rather than us seeing it now and then.
+    pub has_kept_peak: bool,
     /// Its time line.
     pub spans: Vec<Span>,
     /// Processes that it left running, and that were stopped.
@@ -403,6 +405,7 @@ impl After {
     /// All of it together.
     fn recording(self, before: Before, mut degraded: Vec<String>) -> Recording {
         let figures = self.figures(&before, &system::sample());
+        let kept = self.usage.and_then(|usage| usage.memory_peak_bytes);
         self.degrade(&mut degraded);
         let totals = Totals {
             wall_seconds: figures.wall_seconds,
@@ -419,6 +422,7 @@ impl After {
             figures,
             analysis: bottleneck::analyze(&totals, &seen.spans),
             left_running: self.left_running,
+            has_kept_peak: kept.is_some(),
             degraded,
             machine: before.machine,
             cost: Cost {

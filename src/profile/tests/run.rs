@@ -51,7 +51,43 @@ fn judged_by(policy: &policy::Profile, history: &[Entry], run: &[Record]) -> Run
         history: &history.iter().collect::<Vec<_>>(),
         run,
         policy,
+        peaks_are_seen: false,
     })
+}
+
+#[test]
+fn a_peak_that_was_only_seen_has_to_rise_by_more() {
+    let peak = |stage: usize, bytes: f64| {
+        let mut record = record(&format!("{stage}"), "pack", 1.0);
+        record.metrics.wall_seconds = None;
+        record.metrics.peak_memory_bytes = Some(bytes as u64);
+        record
+    };
+    let mut dice = Dice::new(4);
+    let mut near = |level: f64| level * (1.0 + 0.004 * dice.normal());
+    let history: Vec<Entry> = (0..20)
+        .map(|at| Entry::Record(peak(at, near(20e6))))
+        .collect();
+    let policy = policy::Profile {
+        gate: vec![Metric::PeakMemoryBytes],
+        ..policy::Profile::default()
+    };
+    for (level, when_kept, when_seen) in [
+        (20e6, GateVerdict::Ok, GateVerdict::Ok),
+        (21.6e6, GateVerdict::Regression, GateVerdict::Ok),
+        (30e6, GateVerdict::Regression, GateVerdict::Regression),
+    ] {
+        let run: Vec<Record> = (0..9).map(|_| peak(99, near(level))).collect();
+        for (peaks_are_seen, expected) in [(false, when_kept), (true, when_seen)] {
+            let judged = judge_run(&RunRequest {
+                history: &history.iter().collect::<Vec<_>>(),
+                run: &run,
+                policy: &policy,
+                peaks_are_seen,
+            });
+            assert_eq!(judged.verdict, Some(expected), "{level} {peaks_are_seen}");
+        }
+    }
 }
 
 /// Past runs `0`, `1` … of one stage.
