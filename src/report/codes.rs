@@ -276,6 +276,9 @@ codes! {
     RUN_INVALID_BEFORE = "run.invalid_before", Medium, Verdict::Pass,
         "A tree was not what its manifest says before the governed run, so that it does not count against it",
         "`agp verify` tells what differs; a run that passes signs the tree anew";
+    RUN_UNPRUNED = "run.unpruned", Low, Verdict::Pass,
+        "Snapshots older than `rollback_playbook.backup_retention_days` could not be removed behind a run that passed",
+        "`agp rollback prune` tells more";
     RUN_OPERATION_REFUSED = "run.operation_refused", Critical, Verdict::Violation,
         "A stage declares an operation that the policy refuses, so that nothing was run",
         "take the operation out of the stage, or allow it in `policy_guard.allowed_operations`";
@@ -313,13 +316,13 @@ codes! {
     PROFILE_MEMORY_EXCEEDED = "profile.memory_exceeded", High, Verdict::Regression,
         "A stage took more memory than `performance_benchmarks.max_memory_usage_mb`",
         "work on smaller batches, or raise the maximum if it is meant";
-    PROFILE_CPU_EXCEEDED = "profile.cpu_exceeded", Medium, Verdict::Pass,
+    PROFILE_CPU_EXCEEDED = "profile.cpu_exceeded", High, Verdict::Pass,
         "A stage used more of the processors than `performance_benchmarks.cpu_utilization_threshold`",
         "give it fewer threads or more processors; `profile.limits_fail` makes it fail";
-    PROFILE_IO_EXCEEDED = "profile.io_exceeded", Medium, Verdict::Pass,
+    PROFILE_IO_EXCEEDED = "profile.io_exceeded", High, Verdict::Pass,
         "A stage made more operations on block devices per second than `performance_benchmarks.io_operations_per_second_limit`",
         "read and write in larger pieces; `profile.limits_fail` makes it fail";
-    PROFILE_LIMIT_NEAR = "profile.limit_near", Low, Verdict::Pass,
+    PROFILE_LIMIT_NEAR = "profile.limit_near", High, Verdict::Pass,
         "A stage came near to a maximum, by `alerts.resource_exhaustion_ratio`", "";
     PROFILE_LEFT_RUNNING = "profile.left_running", Medium, Verdict::Pass,
         "A stage ended and left processes behind, which were stopped",

@@ -243,6 +243,24 @@ pub fn prune(
     query::prune(&store, (now, retention_days), dry_run)
 }
 
+/// Prunes as [`prune`] where the oldest snapshot is older than that by its name, and reads nothing
+/// otherwise.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_expired(
+    place: Place<'_>,
+    (now, retention_days): (Timestamp, u64),
+) -> Result<Pruned, RollbackError> {
+    let store = Store::open(place, Access::Write)?;
+    let days = i64::try_from(retention_days).unwrap_or(i64::MAX);
+    let limit = save::id_beginning(now.plus_seconds(days.saturating_mul(-86_400)));
+    match store.ids()?.first() {
+        Some(oldest) if *oldest < limit => query::prune(&store, (now, retention_days), false),
+        _ => Ok(Pruned::default()),
+    }
+}
+
 /// Sets or removes a mark; gives the snapshot's full name.
 ///
 /// # Errors

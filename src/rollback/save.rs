@@ -151,13 +151,15 @@ pub(super) fn new_id(now: Timestamp) -> String {
     let mut random = [0; 3];
     // Without randomness two snapshots of one millisecond would meet.
     let _ = getrandom::fill(&mut random);
-    let seconds = now.to_seconds_string();
-    let time: String = seconds
-        .chars()
-        .filter(|c| c.is_ascii_digit() || *c == 'T')
-        .collect();
-    let millis = now.unix_millis().rem_euclid(1000);
-    format!("{time}{millis:03}Z-{}", hex::encode(random))
+    format!("{}-{}", id_beginning(now), hex::encode(random))
+}
+
+/// What the names of snapshots of that time begin with; they sort by time.
+pub(super) fn id_beginning(time: Timestamp) -> String {
+    let seconds = time.to_seconds_string();
+    let kept = |c: &char| c.is_ascii_digit() || *c == 'T';
+    let digits: String = seconds.chars().filter(kept).collect();
+    format!("{digits}{:03}Z", time.unix_millis().rem_euclid(1000))
 }
 
 /// The targets' names and where they really are; refuses what cannot be snapshot together.

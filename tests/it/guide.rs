@@ -360,9 +360,9 @@ fn a_stages_name_stays_on_its_line() {
 }
 
 #[test]
-fn nearing_a_maximum_alerts_those_who_ask_for_it() {
+fn nearing_a_maximum_alerts_unless_only_worse_is_asked_for() {
     let place = Place::new();
-    for (severity_min, expected) in [("high", None), ("low", Some("low"))] {
+    for (severity_min, expected) in [("critical", None), ("high", Some("high"))] {
         let route = json!({"events": ["resource_exhaustion"], "severity_min": severity_min, "channels": ["file"]});
         // A hundredth of the maximum is near here, so that the test waits for nothing.
         let policy = json!({

@@ -324,6 +324,33 @@ fn a_policy_says_what_takes_trees_back_and_what_is_only_told() {
 }
 
 #[test]
+fn a_run_that_passes_lets_go_of_snapshots_older_than_the_policy_keeps_them() {
+    let place = place();
+    let snapshots = |place: &Place| {
+        let listed = place.run(["rollback", "list", "--json"]).json();
+        listed["snapshots"].as_array().unwrap().len()
+    };
+    policy(&place, "true", json!({}));
+    for _ in 0..3 {
+        assert_eq!(run(&place, &[]).code, 0);
+    }
+    assert_eq!(snapshots(&place), 3);
+    let more = json!({"rollback_playbook": {"backup_retention_days": 0}});
+    // A run that fails removes nothing that somebody may need now.
+    policy(&place, "exit 1", more.clone());
+    assert_eq!(run(&place, &[]).code, 1);
+    assert!(snapshots(&place) > 3);
+    policy(&place, "true", more);
+    let ran = run(&place, &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.json()["summary"]["snapshots_removed"].as_u64() >= Some(3),
+        "{ran:?}"
+    );
+    assert!(snapshots(&place) <= 2);
+}
+
+#[test]
 fn what_a_stage_may_not_declare_is_refused_before_anything_runs() {
     for operations in [
         json!(["modify_core_config"]),

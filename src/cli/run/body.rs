@@ -54,6 +54,8 @@ pub struct RunSummary {
     pub triggers: Vec<String>,
     /// Findings of guard at the enforced level that the snapshot has too.
     pub violations_before: u64,
+    /// Snapshots older than the policy keeps them, removed behind a run that passed.
+    pub snapshots_removed: u64,
     /// Whether the trees are signed, and the signatures verified.
     pub is_sealed: bool,
 }

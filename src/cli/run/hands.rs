@@ -53,6 +53,7 @@ pub(super) struct Did {
     pub(super) stages_passed: u64,
     pub(super) entries_changed: u64,
     pub(super) violations_before: u64,
+    pub(super) snapshots_removed: u64,
     pub(super) budget: Vec<StageBudget>,
     pub(super) profile: Option<Report>,
     pub(super) guard: Option<Report>,

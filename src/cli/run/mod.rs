@@ -23,8 +23,10 @@ use crate::guard::Found;
 use crate::inventory::Globs;
 use crate::pipeline;
 use crate::policy::Stage;
-use crate::report::{Decision, Verdict};
-use crate::rollback::{self, Place, Reason, RestoreRequest, RunRequest, SaveRequest};
+use crate::report::{Decision, Finding, Verdict, codes};
+use crate::rollback::{
+    self, Place, Pruned, Reason, RestoreRequest, RollbackError, RunRequest, RunState, SaveRequest,
+};
 
 pub use body::RunBody;
 use hands::{Governing, Terms};
@@ -109,7 +111,8 @@ impl RunArgs {
         };
         let directory = working_directory()?;
         let guarded = with_protected((&targets, &directory), &scan);
-        let allow_change = &context.policy.policy.rollback_playbook.allow_change;
+        let policy = &context.policy.policy;
+        let allow_change = &policy.rollback_playbook.allow_change;
         let allow_change =
             Globs::compile(allow_change).map_err(|error| Failure::new(Kind::Policy, error))?;
         let request = request(context, (&guarded, &allow_change));
@@ -125,8 +128,15 @@ impl RunArgs {
             repeats: self.repeat,
         })?;
         let checks = self.check.len();
-        let outcome = rollback::run(place, (&request, checks), &mut hands).map_err(failure)?;
-        let mut report = told::report(outcome, (hands.done(), judged))?;
+        let mut outcome = rollback::run(place, (&request, checks), &mut hands).map_err(failure)?;
+        let mut did = hands.done();
+        if outcome.state == RunState::Committed {
+            let days = policy.rollback_playbook.backup_retention_days;
+            let pruned = rollback::prune_expired(place, (context.started_at, days));
+            outcome.findings.extend(unpruned(&pruned));
+            did.snapshots_removed = pruned.map_or(0, |pruned| pruned.removed.len() as u64);
+        }
+        let mut report = told::report(outcome, (did, judged))?;
         report.decisions.extend(decisions);
         Ok(Done::Report(report))
     }
@@ -169,6 +179,15 @@ impl RunArgs {
         let refused = super::guard::stages(context.policy, known, (section, &runs));
         (refused, section.decisions())
     }
+}
+
+/// Why old snapshots, or what only they needed, had to stay.
+fn unpruned(pruned: &Result<Pruned, RollbackError>) -> Option<Finding> {
+    let reason = match pruned {
+        Ok(pruned) => pruned.findings.first()?.message.clone(),
+        Err(error) => error.to_string(),
+    };
+    Some(Finding::new(&codes::RUN_UNPRUNED, reason))
 }
 
 fn working_directory() -> Result<PathBuf, Failure> {

@@ -70,6 +70,7 @@ pub(super) fn report(
             entries_changed: did.entries_changed,
             triggers,
             violations_before: did.violations_before,
+            snapshots_removed: did.snapshots_removed,
             is_sealed,
         },
         budget: did.budget,
