@@ -63,15 +63,16 @@ impl Ended {
     }
 }
 
-/// For people: `exit 3`, `signal 9`, `no end in time`, `too much memory`, `interrupted`.
+/// For people, behind "ended with": `exit 3`, `signal 9`, `a stop for its time`, `a stop for its memory`,
+/// `an interruption`.
 impl std::fmt::Display for Ended {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Code(code) => write!(out, "exit {code}"),
             Self::Signal(signal) => write!(out, "signal {signal}"),
-            Self::TimedOut => out.write_str("no end in time"),
-            Self::TooLarge => out.write_str("too much memory"),
-            Self::Interrupted => out.write_str("interrupted"),
+            Self::TimedOut => out.write_str("a stop for its time"),
+            Self::TooLarge => out.write_str("a stop for its memory"),
+            Self::Interrupted => out.write_str("an interruption"),
         }
     }
 }
