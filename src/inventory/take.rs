@@ -119,7 +119,8 @@ struct Found {
     not_kept: Option<std::io::Error>,
 }
 
-/// As [`take`], begun at `started`: what is younger than two seconds then is not settled.
+/// As [`take`], begun at `started`: what is too young then is not settled
+/// ([`Stamp::is_settled`]).
 fn take_at(
     (started, wanted): (Timestamp, Wanted<'_>),
     request: &Request<'_>,

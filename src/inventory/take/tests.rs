@@ -331,17 +331,49 @@ fn a_cache_that_knows_of_no_attribute_misses_none_that_comes() {
 }
 
 #[test]
-fn what_changed_less_than_two_seconds_ago_is_not_kept_nor_reused() {
+fn what_may_change_again_unseen_is_not_kept_nor_reused() {
+    let began = clock::now();
     let (folder, state) = (many(50), tempfile::tempdir().unwrap());
-    take_cached(clock::now(), folder.path(), state.path());
+    take_cached(began, folder.path(), state.path());
     assert!(Cache::load(&state.path().join("cache"), folder.path(), &mac).is_empty());
     take_cached(later(), folder.path(), state.path());
     assert_eq!(
         Cache::load(&state.path().join("cache"), folder.path(), &mac).len(),
         50
     );
-    let soon = take_cached(clock::now(), folder.path(), state.path());
+    let soon = take_cached(began, folder.path(), state.path());
     assert_eq!((soon.cache.reused, soon.cache.rechecked), (0, 0));
+}
+
+#[test]
+fn a_time_is_believed_after_two_seconds_and_one_with_a_fraction_after_fifty_milliseconds() {
+    let settled = |modified: (i64, u32), changed: (i64, u32), now_millis: i64| {
+        let stamp = Stamp {
+            device: 1,
+            inode: 1,
+            size_bytes: 1,
+            modified,
+            changed,
+        };
+        stamp.is_settled(Timestamp::from_unix_millis(now_millis))
+    };
+    let (whole, fine) = ((100, 0), (100, 500_000_000));
+    for (modified, changed, now_millis, expected) in [
+        (whole, whole, 102_000, false),
+        (whole, whole, 102_001, true),
+        (fine, fine, 100_550, false),
+        (fine, fine, 100_551, true),
+        // Both have to be old enough, each by its own rule.
+        (whole, fine, 100_600, false),
+        (fine, whole, 102_001, true),
+        ((103, 0), fine, 102_001, false),
+    ] {
+        assert_eq!(
+            settled(modified, changed, now_millis),
+            expected,
+            "{modified:?} {changed:?} {now_millis}"
+        );
+    }
 }
 
 #[test]
