@@ -28,6 +28,22 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
+/// A text in which nothing is markup of HTML.
+pub fn html_escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(character),
+        }
+    }
+    out
+}
+
 /// Whether a terminal would act on this character, or a reader could not see it: control, bidi,
 /// zero-width and line-separator characters.
 fn is_hostile(character: char) -> bool {

@@ -250,11 +250,7 @@ impl<'a> Run<'a> {
     /// A command that could not answer still reports, so that nobody reads yesterday's answer.
     fn write_failure(&self, failure: &Failure, head: Option<&AuditHead>) -> Result<(), Failure> {
         self.printer.failure(&failure.findings);
-        let headline = failure
-            .findings
-            .first()
-            .map(|finding| finding.message.clone())
-            .unwrap_or_default();
+        let headline = failure.message().to_owned();
         let mut report = Report::new("", headline, failure.findings.clone());
         report.verdict = Verdict::Error;
         let artifact = match self.reports_to_output {

@@ -49,6 +49,11 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// What went wrong first, in words; empty where nothing is told.
+    pub fn message(&self) -> &str {
+        self.findings.first().map_or("", |finding| &finding.message)
+    }
+
     /// A failure with its whole chain of causes in one message.
     pub fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {
         // `{:#}` joins the chain with colons; each level tells only its own.

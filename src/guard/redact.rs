@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use zeroize::Zeroize;
 
-use crate::base::units::printable;
+use crate::base::units::{html_escaped, printable};
 
 /// What stands for the hidden part.
 const HIDDEN: &str = "****";
@@ -133,7 +133,7 @@ fn spellings(value: &[u8]) -> Vec<Vec<u8>> {
         printable(&lossy).as_bytes().to_vec(),
         json_escaped(&lossy),
         unicode_escaped(&lossy),
-        html_escaped(&lossy),
+        html_escaped(&lossy).into_bytes(),
         percent(value, b"0123456789ABCDEF"),
         percent(value, b"0123456789abcdef"),
     ];
@@ -158,21 +158,6 @@ fn json_escaped(text: &str) -> Vec<u8> {
 fn unicode_escaped(text: &str) -> Vec<u8> {
     let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
     units.collect::<String>().into_bytes()
-}
-
-fn html_escaped(text: &str) -> Vec<u8> {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(character),
-        }
-    }
-    out.into_bytes()
 }
 
 /// With everything but RFC 3986's unreserved characters as `%XX`.

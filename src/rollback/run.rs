@@ -24,7 +24,7 @@ use crate::base::clock::{self, Timestamp};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::files::{self, FileError};
 use crate::inventory::{Globs, Progress};
-use crate::policy::FailurePattern;
+use crate::policy::{FailurePattern, RollbackPlaybook};
 use crate::process::{self, Ended, Identity};
 use crate::report::{Finding, Verdict, codes};
 
@@ -44,6 +44,28 @@ pub struct Request<'a> {
     pub limit: Duration,
     /// How the trees go back.
     pub restore: RestoreRequest<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// What a policy says of a run on these trees.
+    pub fn by(policy: &'a RollbackPlaybook, save: SaveRequest, allow_change: &'a Globs) -> Self {
+        Self {
+            allow_change,
+            patterns: &policy.critical_failure_patterns,
+            confirmations: policy.confirmations,
+            automatic: policy.auto_rollback_on_failure,
+            limit: Duration::try_from_secs_f64(policy.rollback_timeout_seconds)
+                .unwrap_or(Duration::MAX),
+            restore: RestoreRequest {
+                keep_failed: policy.keep_failed,
+                verify: policy.rollback_verification,
+                allow_incomplete: save.allow_incomplete,
+                audit_head: save.audit_head.clone(),
+                ..RestoreRequest::whole(None, save.now)
+            },
+            save,
+        }
+    }
 }
 
 /// What a run came to.

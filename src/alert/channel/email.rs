@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::super::message::Message;
 use super::super::spool::Entry;
 use super::{ATTEMPT_MAX, Lookup, Surroundings, Trouble, named, tls};
+use crate::base::units::html_escaped;
 use crate::policy::{Channel, SmtpTls};
 
 /// A mail server, and who writes to whom.
@@ -264,16 +265,16 @@ fn text(message: &Message) -> String {
 fn html(message: &Message) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"></head><body>\n<h1>{}</h1>\n<p>{}</p>\n",
-        inert(&message.title()),
-        inert(&message.headline)
+        html_escaped(&message.title()),
+        html_escaped(&message.headline)
     );
     for happened in &message.events {
         let (title, total) = (happened.title(), happened.findings_total);
         let _ = writeln!(out, "<h2>{title} ({total})</h2>\n<ul>");
         for finding in &happened.findings {
-            let _ = write!(out, "<li>{}", inert(&finding.in_words()));
+            let _ = write!(out, "<li>{}", html_escaped(&finding.in_words()));
             if let Some(hint) = &finding.hint {
-                let _ = write!(out, "<br><small>{}</small>", inert(hint));
+                let _ = write!(out, "<br><small>{}</small>", html_escaped(hint));
             }
             out.push_str("</li>\n");
         }
@@ -285,24 +286,12 @@ fn html(message: &Message) -> String {
     }
     out.push_str("<table>\n");
     for (name, value) in message.circumstances() {
-        let _ = writeln!(out, "<tr><th>{name}</th><td>{}</td></tr>", inert(&value));
+        let _ = writeln!(
+            out,
+            "<tr><th>{name}</th><td>{}</td></tr>",
+            html_escaped(&value)
+        );
     }
     out.push_str("</table>\n</body></html>\n");
-    out
-}
-
-/// A text in which nothing is markup.
-fn inert(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(character),
-        }
-    }
     out
 }

@@ -17,9 +17,7 @@ use crate::inventory::Globs;
 use crate::policy::FailurePattern;
 use crate::process::{self, Ended, Governed, Identity, QueryError};
 use crate::report::{Explanation, Finding, Report, Verdict};
-use crate::rollback::{
-    self, Hands, Reason, RestoreRequest, RunOutcome, RunRequest, RunState, SaveRequest, Worked,
-};
+use crate::rollback::{self, Hands, Reason, RunOutcome, RunRequest, RunState, SaveRequest, Worked};
 
 /// Runs the command.
 pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, Failure> {
@@ -32,25 +30,11 @@ pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, 
     let allow_change =
         Globs::compile(patterns).map_err(|error| Failure::new(Kind::Usage, error))?;
     let save = act::save_request((&arguments.target_dirs, &arguments.take), context);
-    let request = RunRequest {
-        save: SaveRequest {
-            reason: Reason::BeforeRun,
-            ..save
-        },
-        allow_change: &allow_change,
-        patterns: &policy.critical_failure_patterns,
-        confirmations: policy.confirmations,
-        limit: Duration::try_from_secs_f64(policy.rollback_timeout_seconds)
-            .unwrap_or(Duration::MAX),
-        automatic: policy.auto_rollback_on_failure,
-        restore: RestoreRequest {
-            keep_failed: policy.keep_failed,
-            verify: policy.rollback_verification,
-            allow_incomplete: arguments.take.allow_incomplete,
-            audit_head: context.audit_head.clone(),
-            ..RestoreRequest::whole(None, context.started_at)
-        },
+    let save = SaveRequest {
+        reason: Reason::BeforeRun,
+        ..save
     };
+    let request = RunRequest::by(policy, save, &allow_change);
     let mut hands = Governing {
         arguments,
         hidden: keys::hidden_variables(&context.policy.policy),
@@ -116,7 +100,7 @@ impl Hands for Governing<'_> {
             return Ok(Vec::new());
         };
         let looked = scan.look((&self.arguments.target_dirs, snapshot));
-        let looked = looked.map_err(|failure| words(&failure))?;
+        let looked = looked.map_err(|failure| failure.message().to_owned())?;
         self.behind.extend(guard::behind(scan.pack(), &looked.new));
         Ok(looked.new)
     }
@@ -129,11 +113,6 @@ impl Hands for Governing<'_> {
     fn fires(&self, finding: &Finding) -> bool {
         finding.verdict != Verdict::Pass
     }
-}
-
-fn words(failure: &Failure) -> String {
-    let first = failure.findings.first();
-    first.map_or(String::new(), |finding| finding.message.clone())
 }
 
 /// What a run came to, as a word and for people.

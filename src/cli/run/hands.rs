@@ -61,8 +61,6 @@ pub(super) struct Did {
     pub(super) verify: Option<Report>,
     /// What stands behind the rules of findings.
     pub(super) explanations: BTreeMap<String, Explanation>,
-    /// The codes of what fires.
-    pub(super) triggers: Vec<String>,
 }
 
 /// A pipeline between its snapshot and its end.
@@ -137,7 +135,7 @@ impl<'a> Governing<'a> {
         match verify.run(self.terms.context) {
             Ok(Done::Report(report)) => Ok(report),
             Ok(_) => Err("there is no report".to_owned()),
-            Err(failure) => Err(words(&failure)),
+            Err(failure) => Err(failure.message().to_owned()),
         }
     }
 
@@ -204,9 +202,8 @@ impl<'a> Governing<'a> {
             self.terms.directory,
         );
         let (room, unconfined) = self.room(&allowance)?;
-        if let Some(room) = &room {
-            self.did.budget[at].writable = Some(room.shown(self.terms.directory));
-        }
+        let places = room.as_ref().map(|room| room.shown(self.terms.directory));
+        self.did.budget[at].writable.clone_from(&places);
         let variables = room.as_ref().map(Room::variables).unwrap_or_default();
         let bounds = Bounds {
             seconds_max: self.did.budget[at].limit_seconds,
@@ -215,7 +212,7 @@ impl<'a> Governing<'a> {
         };
         let (ended, seconds) = self.terms.pass.run((at, &bounds), started)?;
         let mut worked = Worked::of(&format!("the stage `{name}`"), ended);
-        if let Some(places) = room.as_ref().map(|room| room.shown(self.terms.directory)) {
+        if let Some(places) = places {
             let hint = format!(
                 "by its operations it may write in `{}` alone",
                 places.join("`, `")
@@ -309,7 +306,7 @@ impl<'a> Governing<'a> {
                 Err(failure) if at == 0 => return Err(failure),
                 // What came before it is to be taken back.
                 Err(failure) => {
-                    let text = words(&failure);
+                    let text = failure.message().to_owned();
                     all.ended = Ended::Code(127);
                     all.findings
                         .push(Finding::new(&codes::RUN_COMMAND_FAILED, text));
@@ -374,7 +371,9 @@ impl<'a> Governing<'a> {
     fn sealed(&mut self) -> Result<Vec<Finding>, String> {
         let context = self.terms.context;
         let sign = SignArgs::through_cache(self.terms.targets.to_vec());
-        let mut signed = sign.seal(context).map_err(|failure| words(&failure))?;
+        let mut signed = sign
+            .seal(context)
+            .map_err(|failure| failure.message().to_owned())?;
         let mut findings = std::mem::take(&mut signed.findings);
         let manifests = self.terms.targets.iter().map(|one| one.join(MANIFEST_NAME));
         let mut verified = self.verify(manifests.collect())?;
@@ -393,7 +392,7 @@ impl Hands for Governing<'_> {
     ) -> Result<Worked, String> {
         let mut worked = self
             .stages(snapshot, started)
-            .map_err(|failure| words(&failure))?;
+            .map_err(|failure| failure.message().to_owned())?;
         let mut profile = self.terms.pass.end();
         // That a stage failed is told already.
         let told = |one: &Finding| one.code != &codes::PROFILE_COMMAND_FAILED;
@@ -418,7 +417,8 @@ impl Hands for Governing<'_> {
     }
 
     fn judge(&mut self, snapshot: &str) -> Result<Vec<Finding>, String> {
-        self.guard(snapshot).map_err(|failure| words(&failure))
+        self.guard(snapshot)
+            .map_err(|failure| failure.message().to_owned())
     }
 
     fn seal(&mut self) -> Result<Vec<Finding>, String> {
@@ -463,9 +463,4 @@ fn redact(redactor: &Redactor, value: &mut Value) {
         Value::Object(all) => all.values_mut().for_each(|one| redact(redactor, one)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn words(failure: &Failure) -> String {
-    let first = failure.findings.first();
-    first.map_or(String::new(), |finding| finding.message.clone())
 }

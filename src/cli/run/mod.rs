@@ -7,7 +7,6 @@ mod told;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 
@@ -25,7 +24,7 @@ use crate::pipeline;
 use crate::policy::Stage;
 use crate::report::{Decision, Finding, Verdict, codes};
 use crate::rollback::{
-    self, Place, Pruned, Reason, RestoreRequest, RollbackError, RunRequest, RunState, SaveRequest,
+    self, Place, Pruned, Reason, RollbackError, RunRequest, RunState, SaveRequest,
 };
 
 pub use body::RunBody;
@@ -111,11 +110,10 @@ impl RunArgs {
         };
         let directory = working_directory()?;
         let guarded = with_protected((&targets, &directory), &scan);
-        let policy = &context.policy.policy;
-        let allow_change = &policy.rollback_playbook.allow_change;
-        let allow_change =
-            Globs::compile(allow_change).map_err(|error| Failure::new(Kind::Policy, error))?;
-        let request = request(context, (&guarded, &allow_change));
+        let policy = &context.policy.policy.rollback_playbook;
+        let allow_change = Globs::compile(&policy.allow_change)
+            .map_err(|error| Failure::new(Kind::Policy, error))?;
+        let request = RunRequest::by(policy, save_request(context, &guarded), &allow_change);
         let mut hands = Governing::new(Terms {
             context,
             place,
@@ -131,7 +129,7 @@ impl RunArgs {
         let mut outcome = rollback::run(place, (&request, checks), &mut hands).map_err(failure)?;
         let mut did = hands.done();
         if outcome.state == RunState::Committed {
-            let days = policy.rollback_playbook.backup_retention_days;
+            let days = policy.backup_retention_days;
             let pruned = rollback::prune_expired(place, (context.started_at, days));
             outcome.findings.extend(unpruned(&pruned));
             did.snapshots_removed = pruned.map_or(0, |pruned| pruned.removed.len() as u64);
@@ -217,36 +215,18 @@ fn with_protected((targets, directory): (&[PathBuf], &Path), scan: &Scan<'_>) ->
     all
 }
 
-fn request<'a>(
-    context: &'a Context<'_>,
-    (targets, allow_change): (&[PathBuf], &'a Globs),
-) -> RunRequest<'a> {
-    let policy = &context.policy.policy.rollback_playbook;
-    RunRequest {
-        save: SaveRequest {
-            targets: targets
-                .iter()
-                .map(|path| (rollback::shown(path), path.clone()))
-                .collect(),
-            label: None,
-            reason: Reason::BeforeRun,
-            paranoid: false,
-            allow_incomplete: false,
-            now: context.started_at,
-            audit_head: context.audit_head.clone(),
-        },
-        allow_change,
-        patterns: &policy.critical_failure_patterns,
-        confirmations: policy.confirmations,
-        automatic: policy.auto_rollback_on_failure,
-        limit: Duration::try_from_secs_f64(policy.rollback_timeout_seconds)
-            .unwrap_or(Duration::MAX),
-        restore: RestoreRequest {
-            keep_failed: policy.keep_failed,
-            verify: policy.rollback_verification,
-            audit_head: context.audit_head.clone(),
-            ..RestoreRequest::whole(None, context.started_at)
-        },
+fn save_request(context: &Context<'_>, targets: &[PathBuf]) -> SaveRequest {
+    let named = targets
+        .iter()
+        .map(|path| (rollback::shown(path), path.clone()));
+    SaveRequest {
+        targets: named.collect(),
+        label: None,
+        reason: Reason::BeforeRun,
+        paranoid: false,
+        allow_incomplete: false,
+        now: context.started_at,
+        audit_head: context.audit_head.clone(),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn report(
         return Err(failure);
     }
     let mut findings = outcome.findings;
-    let mut triggers = std::mem::take(&mut did.triggers);
+    let mut triggers = Vec::new();
     if outcome.state != RunState::Committed {
         let bad = findings.iter().filter(|one| one.verdict != Verdict::Pass);
         triggers.extend(bad.map(|one| one.code.id.to_owned()));
