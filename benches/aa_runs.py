@@ -5,7 +5,7 @@ A real job of four stages (generate, compress, digest, sort) is profiled again a
 changes, so that every exit code 18 is a false alarm. Planted: one stage does 10 % or 20 % more, and the
 right stage has to be named. Quiet, or beside a neighbour that comes and goes.
 
-    python3 benches/aa_runs.py --agp target/release/agp --runs 500 [--noisy] [--planted 20] [--out FILE]
+    python3 benches/aa_runs.py --agp target/release/agp --runs 500 [--noisy] [--planted 20] [--out FILE] [--raw FILE]
 """
 import argparse
 import json
@@ -18,7 +18,7 @@ import tempfile
 import time
 
 PYTHON = sys.executable
-SCALE = 1.0
+SCALE = 2.0
 
 
 def stages(slow=None, factor=1.0):
@@ -27,7 +27,7 @@ def stages(slow=None, factor=1.0):
         return int(base * SCALE * (factor if name == slow else 1.0))
     scripts = {
         "generate": f"import random; r=random.Random(7); [r.random() for _ in range({size('generate', 900000)})]",
-        "compress": f"import zlib; b=bytes(range(256))*400; [zlib.compress(b,6) for _ in range({size('compress', 60)})]",
+        "compress": f"import zlib; b=bytes(range(256))*400; [zlib.compress(b,6) for _ in range({size('compress', 180)})]",
         "digest": f"import hashlib; b=b'x'*65536; [hashlib.sha512(b).digest() for _ in range({size('digest', 900)})]",
         "sort": f"import random; r=random.Random(3); [sorted(r.random() for _ in range(20000)) for _ in range({size('sort', 14)})]",
     }
@@ -61,18 +61,33 @@ def regressions(report):
     return {one["stage"] for one in report["judgement"]["series"] if one["verdict"] == "regression"}
 
 
+def raw(number, what, code, report):
+    """One run as a line of JSON: what each stage measured, and each series that was not found in order."""
+    series = report["judgement"]["series"]
+    values = {}
+    for one in series:
+        values.setdefault(one["stage"], {})[one["metric"]] = [float(f"{value:.6g}") for value in one["current"]]
+    told = [{key: one[key] for key in ("stage", "metric", "verdict", "effect", "p", "why")}
+            for one in series if one["verdict"] in ("regression", "inconclusive")]
+    return json.dumps({"run": number, "what": what, "exit_code": code, "current": values, "told": told})
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--agp", default="target/release/agp")
     arguments.add_argument("--runs", type=int, default=500)
     arguments.add_argument("--noisy", action="store_true")
     arguments.add_argument("--planted", type=int, default=0, help="slowdowns of each size")
+    arguments.add_argument("--scale", type=float, default=SCALE, help="2: stages of a sixth of a second each")
     arguments.add_argument("--seconds", type=float, default=1e9, help="stop after so long")
-    arguments.add_argument("--out")
+    arguments.add_argument("--out", help="append the sums to this file")
+    arguments.add_argument("--raw", help="write what every run measured to this file, as JSON Lines")
     arguments = arguments.parse_args()
+    globals()["SCALE"] = arguments.scale
     agp, began = os.path.abspath(arguments.agp), time.time()
     neighbour = Neighbour(arguments.noisy)
-    alarms, judged, extra, named, lines = 0, 0, 0, {}, []
+    alarms, judged, extra, named = 0, 0, 0, {}
+    rows = open(arguments.raw or os.devnull, "w", encoding="utf-8", buffering=1)
     try:
         with tempfile.TemporaryDirectory(dir=os.getcwd()) as place:
             for number in range(arguments.runs):
@@ -86,15 +101,16 @@ def main():
                     alarms += code == 18
                     extra += report["summary"]["runs"] / 4
                     if code == 18:
-                        lines.append(f"alarm at run {number}: {sorted(regressions(report))}")
-                        print(lines[-1], flush=True)
+                        print(f"alarm at run {number}: {sorted(regressions(report))}", flush=True)
+                print(raw(number, "same", code, report), file=rows)
             for factor in (1.1, 1.2):
                 found, right = 0, 0
-                for _ in range(arguments.planted):
+                for number in range(arguments.planted):
                     slow = random.choice(["generate", "compress", "digest", "sort"])
                     code, report = run(agp, place, stages(slow, factor))
                     found += code == 18
                     right += code == 18 and regressions(report) == {slow}
+                    print(raw(number, f"{slow} x {factor}", code, report), file=rows)
                 if arguments.planted:
                     named[factor] = (found, right)
     finally:

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod event;
 pub mod files;
 pub mod naming;
+pub mod records;
 pub mod relpath;
 pub mod severity;
 pub mod shard;

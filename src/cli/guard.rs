@@ -1,6 +1,7 @@
 //! `agp guard`: finds what should not be in a tree, and says what may not be done to it.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::str::FromStr as _;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -22,14 +23,15 @@ use crate::base::severity::Severity;
 use crate::base::shard::Shard;
 use crate::base::units::printable;
 use crate::guard::{
-    self, BaselineUse, Enforcement, Evaluation, Found, GitError, GuardError, Operation, Operations,
-    Place, Request, RuleFile, Salt, SaltOrigin, Scanner, Scope, SelectError, Selection, Terms,
-    Tracked,
+    self, BaselineUse, Enforcement, Evaluation, Examiner, Found, GitError, GuardError, Memory,
+    Operation, Operations, Place, Request, RuleFile, Salt, SaltOrigin, Scanner, Scope, SelectError,
+    Selection, Terms, Tracked,
 };
 use crate::inventory::TakeError;
 use crate::part::{Head, Verb};
-use crate::policy::{Loaded, Source, Stage};
+use crate::policy::{Loaded, Policy, Source, Stage};
 use crate::report::{Finding, Resource, codes};
+use crate::seal::Secret;
 
 /// The largest file of rules that is read, bytes.
 const RULES_BYTES_MAX: u64 = 4 << 20;
@@ -107,6 +109,10 @@ pub struct GuardArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "shard")]
     #[serde(skip)]
     pub operations_log: Vec<PathBuf>,
+    /// Look into a file again only where it or the rules have changed; needs a key
+    #[arg(long, conflicts_with_all = ["shard", "tracked"])]
+    #[serde(skip)]
+    pub cache: bool,
     /// Scan on this many threads [default: as many as there are processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(JOBS_MAX)))]
     #[serde(skip)]
@@ -183,9 +189,17 @@ impl GuardArgs {
             path: &kept.path,
             update: self.update_baseline.then(|| self.reason()),
         });
-        let tracked = self.scope().map(|scope| Tracked {
-            scope,
-            hidden: keys::hidden_variables(policy),
+        let tracked = self.tracked(policy);
+        let secret = match self.cache {
+            true => Some(secret_of_cache(context)?),
+            false => None,
+        };
+        let key = secret.as_deref();
+        let mac = |bytes: &[u8]| Secret::mac_of_cache(key, bytes).0;
+        let cache_dir = context.cache_dir();
+        let examiner = secret.is_some().then(|| {
+            let memory = Memory::new(&cache_dir, (counts.sha256, policy), &mac);
+            Examiner::new((scanner, policy), memory, context.progress)
         });
         let request = Request {
             targets: &self.targets(),
@@ -194,6 +208,8 @@ impl GuardArgs {
             scanner,
             progress: context.progress,
             state_dir: &context.state_dir,
+            examiner: examiner.as_ref(),
+            taken: &[],
             terms: Terms {
                 enforcement: Enforcement::new(level, self.fail_on),
                 operations: &operations,
@@ -228,7 +244,13 @@ impl GuardArgs {
         }
         let joined = joined.agreeing(|| self.head((context, Shard::WHOLE), rules.sha256))?;
         let evaluation = match &joined {
-            Joined::Nothing => self.scan(context, request)?,
+            Joined::Nothing => {
+                let mut evaluation = self.scan(context, request)?;
+                evaluation
+                    .findings
+                    .extend(request.examiner.and_then(unsaved));
+                evaluation
+            }
             Joined::Whole(merged) => self.scan_again(context, (request, merged))?,
             Joined::Refused(_) => Evaluation::nothing(),
         };
@@ -285,6 +307,13 @@ impl GuardArgs {
             (.., true) => Some(Scope::History),
             (false, None, false) => None,
         }
+    }
+
+    fn tracked(&self, policy: &Policy) -> Option<Tracked> {
+        self.scope().map(|scope| Tracked {
+            scope,
+            hidden: keys::hidden_variables(policy),
+        })
     }
 
     /// What is scanned: nothing where only operations are asked for, and of a repository what is
@@ -385,6 +414,19 @@ impl GuardArgs {
         }
         Ok((refused, section))
     }
+}
+
+/// The key that what guard remembers is kept under.
+fn secret_of_cache(context: &Context<'_>) -> Result<Rc<Secret>, Failure> {
+    let active = context.keyring()?.active().and_then(|key| key.secret());
+    active.map_err(spine::key_failure)
+}
+
+/// That what was met could not be remembered.
+pub(super) fn unsaved(examiner: &Examiner<'_>) -> Option<Finding> {
+    let error = examiner.save().err()?;
+    let text = format!("{error}: {}", error.source);
+    Some(Finding::new(&codes::CACHE_DISCARDED, text))
 }
 
 /// The operations that the policy's stages declare, held against its lists; of those that run.

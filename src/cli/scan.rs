@@ -1,7 +1,7 @@
 //! What guard finds in the trees of a governed run, and which of it their snapshot has too.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::failure::{Failure, Kind};
 use super::guard as verb;
@@ -9,12 +9,14 @@ use super::guard_report;
 use super::kept::{self, Kept, Wanted};
 use super::spine::Context;
 use crate::base::naming;
+use crate::base::records::MacFn;
 use crate::base::relpath::RelPath;
 use crate::guard::{
-    self, BaselineUse, Enforcement, Operations, Redactor, Request, Salt, Scanner, Selection, Terms,
+    self, BaselineUse, Enforcement, Examiner, Memory, Operations, Redactor, Request, Salt, Scanner,
+    Selection, Terms,
 };
 use crate::report::{Code, Finding, Report, State, Verdict, codes};
-use crate::rollback::{self, Place};
+use crate::rollback::{self, Place, Watch};
 
 /// What guard finds in trees themselves, rather than in flags and policies.
 const IN_TREES: [&Code; 4] = [
@@ -104,6 +106,13 @@ impl<'a> Scan<'a> {
         self.scanner.pack()
     }
 
+    /// Who looks into the trees while others read them, and remembers what was clean.
+    pub(super) fn examiner<'e>(&'e self, directory: &'e Path, mac: &'e MacFn<'e>) -> Examiner<'e> {
+        let policy = &self.context.policy.policy;
+        let memory = Memory::new(directory, (self.rules.sha256, policy), mac);
+        Examiner::new((&self.scanner, policy), memory, self.context.progress)
+    }
+
     /// What guard makes of operations that the policy refuses, or says something about.
     ///
     /// # Errors
@@ -114,14 +123,26 @@ impl<'a> Scan<'a> {
         Ok(evaluation.findings)
     }
 
-    /// Looks at the trees, and at what their snapshot has of whatever is found.
+    /// Looks at the trees, and at what their snapshot has of whatever is found. What an examiner and a watch
+    /// have seen is not looked at again.
     ///
     /// # Errors
     /// What keeps guard from looking.
-    pub(super) fn look(&self, (targets, snapshot): (&[PathBuf], &str)) -> Result<Looked, Failure> {
+    pub(super) fn look(
+        &self,
+        (targets, snapshot): (&[PathBuf], &str),
+        (examiner, watch): (Option<&Examiner<'_>>, Option<&Watch>),
+    ) -> Result<Looked, Failure> {
         let there: Vec<PathBuf> = targets.iter().filter(|one| one.exists()).cloned().collect();
-        let request = self.request(&there, self.kept.as_ref(), &[]);
-        let evaluation = guard::evaluate(&request).map_err(verb::failure)?;
+        let named = there.iter().map(|one| rollback::shown(one));
+        let taken: Vec<_> = named.map(|name| watch?.whole(&name)).collect();
+        let request = Request {
+            examiner,
+            taken: &taken,
+            ..self.request(&there, self.kept.as_ref(), &[])
+        };
+        let mut evaluation = guard::evaluate(&request).map_err(verb::failure)?;
+        evaluation.findings.extend(examiner.and_then(verb::unsaved));
         let violations = violations(&evaluation.findings);
         let redactor = evaluation.redactor.clone();
         let report = guard_report::report(
@@ -173,6 +194,7 @@ impl<'a> Scan<'a> {
             state_dir: &self.context.state_dir,
             keyring: Some(self.context.keyring()?),
             progress: self.context.progress,
+            keepers: &[],
         };
         rollback::lend(place, (snapshot, &wanted), scan).map_err(super::rollback::failure)?
     }
@@ -192,6 +214,8 @@ impl<'a> Scan<'a> {
             scanner: &self.scanner,
             progress: self.context.progress,
             state_dir: &self.context.state_dir,
+            examiner: None,
+            taken: &[],
             terms: Terms {
                 enforcement: Enforcement::new(policy.policy_guard.enforcement_level, None),
                 operations: &self.operations,

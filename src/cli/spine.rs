@@ -272,6 +272,7 @@ fn govern(mut run: Run<'_>, cli: &Cli, (policy, conduct): (&Loaded, &Conduct)) -
         state_dir: &state_dir,
         keyring: keyring.as_ref().ok(),
         progress: &progress,
+        keepers: &[],
     };
     let pending = super::rollback::finish_pending(&cli.command, conduct.changes, place);
     let context = Context {

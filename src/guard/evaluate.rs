@@ -1,5 +1,6 @@
 //! The way of a scan: targets, files, texts, findings, answer. Knows no rule and no format.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
@@ -12,12 +13,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::baseline::{BaselineError, LookedAt};
+use super::cleared::Examiner;
 use super::content::Tools;
 use super::fingerprint::SaltOrigin;
 use super::found::{Found, Place};
 use super::git::GitError;
 use super::judge::{Accepted, Gathered, Terms, judge};
-use super::look::{Origin, Seen, Source, look};
+use super::look::{Origin, Seen, Source, look, look_outside};
 use super::redact::Redactor;
 use super::rule::LoadError;
 use super::scan::{Scanner, Scratch};
@@ -29,7 +31,9 @@ use crate::base::files::parent_of;
 use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
 use crate::base::units::printable;
-use crate::inventory::{self, Globs, Listing, Progress, TakeError};
+use crate::inventory::{
+    self, Cache, CopyError, Entry, Globs, Inventory, Listing, Progress, TakeError,
+};
 use crate::policy::Policy;
 use crate::report::{Finding, codes};
 
@@ -48,6 +52,11 @@ pub struct Request<'a> {
     pub tracked: Option<&'a Tracked>,
     /// Where state is kept: never scanned.
     pub state_dir: &'a Path,
+    /// Who knows which files need not be looked into again.
+    pub examiner: Option<&'a Examiner<'a>>,
+    /// The targets as somebody has just taken them, in their order; `None`, or not there, for those that are
+    /// to be walked.
+    pub taken: &'a [Option<&'a Inventory>],
     /// What is made of what is found.
     pub terms: Terms<'a>,
     /// What is known without a scan, such as operations that are refused: nothing accepts it.
@@ -65,6 +74,8 @@ pub struct Coverage {
     pub members: u64,
     /// Encoded texts that were decoded.
     pub decoded: u64,
+    /// Files that were not looked into again, since neither they nor the rules have changed.
+    pub reused: u64,
     /// Files that could not be looked into, or not entirely.
     pub partial: u64,
     /// Files of which only a pointer of Git LFS is here.
@@ -213,13 +224,27 @@ fn look_at_targets(
     gathered: &mut Gathered,
 ) -> Result<(), GuardError> {
     for (number, target) in (0..).zip(request.targets) {
-        let walked = sources(request, (target, excludes), &mut gathered.coverage)?;
+        let taken = request.taken.get(number as usize).copied().flatten();
+        let walked = walked(request, (target, excludes, taken), &mut gathered.coverage)?;
         let (root, mut sources) = (walked.root, walked.sources);
         gathered.found.extend(walked.unlisted);
         if let Some(known) = known {
             sources.retain(|source| known.is_suspect(number, &source.path));
         }
-        look_at_files(request, (tools, &root), &sources, gathered)?;
+        let remembered = match request.examiner {
+            Some(examiner) if target.is_dir() => {
+                let taken = match taken {
+                    Some(taken) => Cow::Borrowed(taken),
+                    None => {
+                        Cow::Owned(remembered(request, (examiner, target, excludes), gathered)?)
+                    }
+                };
+                Some((examiner, taken))
+            }
+            _ => None,
+        };
+        let looked = look_at_known((request, tools), &root, (&sources, remembered.as_ref()))?;
+        gathered.add_all(&sources, looked);
     }
     if let Some(known) = known {
         gathered.coverage.add_clean(&known.clean);
@@ -241,9 +266,7 @@ pub(super) fn look_at_files(
     gathered: &mut Gathered,
 ) -> Result<(), GuardError> {
     let looked = look_at_all(request, (tools, root), sources)?;
-    for (source, seen) in sources.iter().zip(looked) {
-        gathered.add(&source.shown, seen);
-    }
+    gathered.add_all(sources, looked);
     Ok(())
 }
 
@@ -253,13 +276,24 @@ pub(super) fn look_at_all(
     (tools, root): (Tools<'_>, &Root),
     sources: &[Source],
 ) -> Result<Vec<Seen>, GuardError> {
+    look_at_known((request, tools), root, (sources, None))
+}
+
+/// The same, where an examiner may know what the content of files gives.
+fn look_at_known(
+    (request, tools): (&Request<'_>, Tools<'_>),
+    root: &Root,
+    (sources, known): (&[Source], Option<&Known<'_>>),
+) -> Result<Vec<Seen>, GuardError> {
     let total = sources.len() as u64;
     let progress = request.progress;
     progress.files_total.fetch_add(total, Ordering::Relaxed);
     let looked = sources
         .par_iter()
         .map_init(Scratch::default, |scratch, source| {
-            let seen = look(tools, scratch, (Origin::File(root), source));
+            let seen = known
+                .and_then(|known| look_outside(tools, source, clean(known, source)?).into())
+                .unwrap_or_else(|| look(tools, scratch, (Origin::File(root), source)));
             progress.files_done.fetch_add(1, Ordering::Relaxed);
             seen
         })
@@ -268,6 +302,85 @@ pub(super) fn look_at_all(
         true => Err(GuardError::Interrupted),
         false => Ok(looked),
     }
+}
+
+/// Who knows what is clean, and which contents there are.
+type Known<'k> = (&'k Examiner<'k>, Cow<'k, Inventory>);
+
+/// A file that an examiner knows to be clean.
+fn clean<'k>(
+    (examiner, inventory): &'k Known<'_>,
+    source: &Source,
+) -> Option<(&'k inventory::File, Clean)> {
+    let Some(Entry::File(file)) = inventory.get(&source.path) else {
+        return None;
+    };
+    let clean = examiner.clean(&source.path, &file.sha256)?;
+    Some((file, clean))
+}
+
+/// The digests of a target's files; what nobody knows is looked into while it is read for that.
+fn remembered(
+    request: &Request<'_>,
+    (examiner, target, excludes): (&Examiner<'_>, &Path, &Globs),
+    gathered: &mut Gathered,
+) -> Result<Inventory, GuardError> {
+    let memory = examiner.memory();
+    let mut tell = |code, text: String| {
+        let place = shown(memory.directory);
+        let place = Place {
+            shown: &place,
+            ..Place::default()
+        };
+        gathered.found.push(Found::by_code(code, &place, text));
+    };
+    let mut cache = Cache::load(memory.directory, target, memory.mac);
+    for reason in [cache.discarded(), examiner.discarded()]
+        .into_iter()
+        .flatten()
+    {
+        tell(&codes::CACHE_DISCARDED, reason.to_owned());
+    }
+    let exempt = exempt(request, target);
+    let walk = inventory::Request {
+        root: target,
+        excludes,
+        exempt: &exempt,
+        expected: None,
+        progress: request.progress,
+    };
+    let taken = inventory::take_shown(&walk, Some(&mut cache), examiner);
+    let taken = taken.map_err(|error| match error {
+        CopyError::Take(error) => GuardError::Take(error),
+        CopyError::NotKept(source) => GuardError::Take(TakeError::Open {
+            path: target.to_owned(),
+            source,
+        }),
+    })?;
+    if let Err(error) = cache.save() {
+        tell(
+            &codes::CACHE_DISCARDED,
+            format!("{error}: {}", error.source),
+        );
+    }
+    if let Some(path) = &taken.cache.lied {
+        let text = "the digest cache had another digest than the file";
+        let path = below(&shown(target), path);
+        let place = Place {
+            shown: &path,
+            ..Place::default()
+        };
+        let lied = Found::by_code(&codes::CACHE_MISMATCH, &place, text);
+        gathered.found.push(lied);
+    }
+    Ok(taken.inventory)
+}
+
+/// What of a target is never scanned.
+fn exempt(request: &Request<'_>, target: &Path) -> Vec<RelPath> {
+    let baseline = request.terms.baseline.map(|used| used.path);
+    let own = [Some(request.state_dir), baseline].into_iter().flatten();
+    own.filter_map(|path| path_within(target, path)).collect()
 }
 
 /// A target as it was walked.
@@ -284,6 +397,14 @@ pub(super) struct Walked {
 pub(super) fn sources(
     request: &Request<'_>,
     (target, excludes): (&Path, &Globs),
+    coverage: &mut Coverage,
+) -> Result<Walked, GuardError> {
+    walked(request, (target, excludes, None), coverage)
+}
+
+fn walked(
+    request: &Request<'_>,
+    (target, excludes, taken): (&Path, &Globs, Option<&Inventory>),
     coverage: &mut Coverage,
 ) -> Result<Walked, GuardError> {
     let failed = |source| {
@@ -308,16 +429,18 @@ pub(super) fn sources(
             unlisted: Vec::new(),
         });
     }
-    let baseline = request.terms.baseline.map(|used| used.path);
-    let own = [Some(request.state_dir), baseline].into_iter().flatten();
-    let exempt: Vec<RelPath> = own.filter_map(|path| path_within(target, path)).collect();
-    let listing = inventory::list(&inventory::Request {
+    let exempt = exempt(request, target);
+    let walk = inventory::Request {
         root: target,
         excludes,
         exempt: &exempt,
         expected: None,
         progress: request.progress,
-    })?;
+    };
+    let listing = match taken {
+        Some(taken) => inventory::list_known(&walk, taken),
+        None => inventory::list(&walk)?,
+    };
     coverage.skip(&shown, &listing);
     let sources = listing.names.into_iter().map(|(path, kind)| Source {
         shown: below(&shown, &path),
@@ -341,6 +464,13 @@ pub(super) fn sources(
 }
 
 impl Gathered {
+    /// Adds what looking at entries gave, in their order.
+    fn add_all(&mut self, sources: &[Source], looked: Vec<Seen>) {
+        for (source, seen) in sources.iter().zip(looked) {
+            self.add(&source.shown, seen);
+        }
+    }
+
     /// Adds what looking at an entry gave.
     pub(super) fn add(&mut self, shown: &str, seen: Seen) {
         self.coverage.add(&seen);
@@ -365,6 +495,7 @@ impl Coverage {
         self.bytes += seen.bytes;
         self.members += seen.members;
         self.decoded += seen.decoded;
+        self.reused += u64::from(seen.is_known);
         self.partial += u64::from(seen.is_partial);
         self.lfs_pointers += u64::from(seen.is_lfs_pointer);
     }

@@ -11,10 +11,11 @@ use super::files::Facts;
 use super::found::{Found, Place};
 use super::notes::Item;
 use super::scan::{Scanner, Scratch};
+use super::share::Clean;
 use super::suppress::{Marked, Marker};
 use crate::base::beneath::Root;
 use crate::base::relpath::{self, RelPath};
-use crate::inventory::Kind;
+use crate::inventory::{self, Kind};
 use crate::report::codes;
 
 /// An entry to look at.
@@ -68,6 +69,8 @@ pub(super) struct Seen {
     pub(super) members: u64,
     /// Encoded texts that were decoded.
     pub(super) decoded: u64,
+    /// Whether all this is known from an earlier look.
+    pub(super) is_known: bool,
     /// Whether some of it could not be looked at.
     pub(super) is_partial: bool,
     /// Whether it only stands for a file that Git LFS keeps elsewhere.
@@ -129,6 +132,16 @@ fn look_into(
     let (bytes, mode, size_bytes) = inside(origin, source, seen)?;
     (facts.mode, facts.size_bytes) = (mode, size_bytes);
     seen.found.extend(tools.checks.entry(item, &facts));
+    look_inside((tools, scratch), (bytes, size_bytes), source, seen)
+}
+
+/// Looks into the content of a file.
+pub(super) fn look_inside(
+    (tools, scratch): (Tools<'_>, &mut Scratch),
+    (bytes, size_bytes): (Bytes<'_>, u64),
+    source: &Source,
+    seen: &mut Seen,
+) -> io::Result<()> {
     let mut inspector = Inspector::new(tools, scratch, (&source.shown, size_bytes));
     let lower = RelPath::parse(&source.path.as_bytes().to_ascii_lowercase());
     let place = content::Place::of_file(lower.unwrap_or_else(|_| source.path.clone()));
@@ -147,6 +160,35 @@ fn look_into(
     let gaps = inspection.gaps.iter();
     seen.found.extend(gaps.map(|gap| told(source, gap)));
     looked
+}
+
+/// What a file gives whose content was found clean before: what is wrong with it from outside, and what was
+/// counted then.
+pub(super) fn look_outside(
+    tools: Tools<'_>,
+    source: &Source,
+    (file, clean): (&inventory::File, Clean),
+) -> Seen {
+    let item = Item {
+        shown: &source.shown,
+        member: None,
+        path: source.path.as_bytes(),
+    };
+    let facts = Facts {
+        kind: Kind::File,
+        mode: file.mode,
+        size_bytes: file.size_bytes,
+        link_target: None,
+    };
+    Seen {
+        found: tools.checks.entry(item, &facts),
+        is_read: true,
+        bytes: clean.bytes,
+        members: clean.members,
+        decoded: clean.decoded,
+        is_known: true,
+        ..Seen::default()
+    }
 }
 
 /// What is seen of an entry that has no content of its own: permission bits, and where it points.

@@ -6,6 +6,7 @@
 mod archive;
 mod assign;
 mod baseline;
+mod cleared;
 mod compression;
 mod content;
 mod decode;
@@ -44,6 +45,7 @@ mod wide;
 mod window;
 
 pub use baseline::{Baseline, BaselineError, REASON};
+pub use cleared::{Examiner, Memory};
 pub use enforce::{Enforcement, is_gap};
 pub use evaluate::{Coverage, Evaluation, GuardError, Request, evaluate};
 pub use explain::{Listed, behind, explain, index, list};

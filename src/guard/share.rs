@@ -107,6 +107,13 @@ impl Looked {
 }
 
 impl Clean {
+    /// What one file adds.
+    pub(super) fn of(seen: &Seen) -> Self {
+        let mut clean = Self::default();
+        clean.add(seen);
+        clean
+    }
+
     fn add(&mut self, seen: &Seen) {
         self.files += u64::from(seen.is_read);
         self.bytes += seen.bytes;
@@ -116,7 +123,7 @@ impl Clean {
 }
 
 /// Whether looking at an entry gave nothing that has to be judged or told.
-fn is_clean(seen: &Seen) -> bool {
+pub(super) fn is_clean(seen: &Seen) -> bool {
     seen.found.is_empty() && seen.marked.is_empty() && !seen.is_partial && !seen.is_lfs_pointer
 }
 

@@ -8,19 +8,18 @@
 
 use std::path::{Path, PathBuf};
 
-use subtle::ConstantTimeEq;
-
 use super::read::Stamp;
-use crate::base::digest::{Digest, Hasher};
-use crate::base::files::{self, FileError};
+use crate::base::digest::Digest;
+use crate::base::files::FileError;
+use crate::base::records::{self, MacFn};
 
 /// Device, inode, size, mtime and ctime seconds (8 bytes each), mtime and ctime nanoseconds
 /// (4 each), big-endian, the last ones shifted by one bit, which is set where there is no extended
 /// attribute; then the digest.
-pub(super) type Record = [u8; KEY_BYTES + MAC_BYTES];
+pub(super) type Record = [u8; KEY_BYTES + DIGEST_BYTES];
 
 const KEY_BYTES: usize = 48;
-const MAC_BYTES: usize = 32;
+const DIGEST_BYTES: usize = 32;
 const MAGIC: &[u8; 16] = b"agp digests v1\n\0";
 /// Room for six million files; a larger cache is ignored rather than loaded.
 const FILE_BYTES_MAX: u64 = 512 << 20;
@@ -28,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 /// The digests known of one tree, and the file that they are kept in.
 pub struct Cache<'a> {
     path: PathBuf,
-    mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES],
+    mac: &'a MacFn<'a>,
     /// Whole records, sorted, unique; flat, so that a large file is not copied once more.
     bytes: Vec<u8>,
     discarded: Option<String>,
@@ -37,20 +36,17 @@ pub struct Cache<'a> {
 impl<'a> Cache<'a> {
     /// Loads what is known of a tree; nothing the first time, and nothing where the file is not
     /// as it was written (see [`Cache::discarded`]). `mac` is keyed, and its domain is this cache.
-    pub fn load(directory: &Path, root: &Path, mac: &'a dyn Fn(&[u8]) -> [u8; MAC_BYTES]) -> Self {
+    pub fn load(directory: &Path, root: &Path, mac: &'a MacFn<'a>) -> Self {
         use std::os::unix::ffi::OsStrExt;
         // What cannot be resolved cannot be walked either, which the walk will say.
         let canonical = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let name = Digest::of(canonical.as_os_str().as_bytes()).to_string();
         let path = directory.join(format!("{}.digests", &name[..32]));
-        let loaded = match files::read_bounded(&path, FILE_BYTES_MAX) {
-            Ok(bytes) => parse(bytes, mac).map_err(str::to_owned),
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error.source.to_string()),
-        };
+        const RECORD_BYTES: usize = size_of::<Record>();
+        let loaded = records::load::<RECORD_BYTES>(&path, (MAGIC, FILE_BYTES_MAX), mac);
         let (bytes, discarded) = match loaded {
             Ok(bytes) => (bytes, None),
-            Err(reason) => (Vec::new(), Some(reason)),
+            Err(refused) => (Vec::new(), Some(refused.to_string())),
         };
         Self {
             path,
@@ -81,8 +77,12 @@ impl<'a> Cache<'a> {
         self.bytes.is_empty()
     }
 
-    /// Replaces what is known by what the last walk found.
-    pub(super) fn replace(&mut self, mut records: Vec<Record>) {
+    /// Replaces what is known by what the last walk found. A walk that leaves things out keeps what is known
+    /// of them, unless most of what is known is of no use to it.
+    pub(super) fn replace(&mut self, mut records: Vec<Record>, is_whole: bool) {
+        if !is_whole && self.len() / 2 <= records.len() {
+            records.extend_from_slice(self.records());
+        }
         // Hard links give one record a name.
         records.sort_unstable();
         records.dedup();
@@ -99,13 +99,7 @@ impl<'a> Cache<'a> {
     /// # Errors
     /// What the system says; then the old file still stands.
     pub fn save(&self) -> Result<(), FileError> {
-        files::create_private_directory(files::parent_of(&self.path))?;
-        let tag = (self.mac)(&covered(&self.bytes).0);
-        files::write_atomic(&self.path, 0o600, |out| {
-            out.write_all(MAGIC)?;
-            out.write_all(&self.bytes)?;
-            out.write_all(&tag)
-        })
+        records::save(&self.path, (MAGIC, &self.bytes), self.mac)
     }
 }
 
@@ -113,37 +107,6 @@ impl std::fmt::Debug for Cache<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Cache({} digests)", self.len())
     }
-}
-
-/// The records of a file's bytes.
-fn parse(
-    mut bytes: Vec<u8>,
-    mac: &dyn Fn(&[u8]) -> [u8; MAC_BYTES],
-) -> Result<Vec<u8>, &'static str> {
-    let Some((content, tag)) = bytes.split_last_chunk::<MAC_BYTES>() else {
-        return Err("it is too short");
-    };
-    let Some(records) = content.strip_prefix(MAGIC) else {
-        return Err("it is not a cache of this version");
-    };
-    if !bool::from(mac(&covered(records).0).ct_eq(tag)) {
-        return Err("its authentication code is not good: another key, or it was changed");
-    }
-    if !records.len().is_multiple_of(size_of::<Record>()) {
-        return Err("it has half a record");
-    }
-    bytes.truncate(content.len());
-    bytes.drain(..MAGIC.len());
-    Ok(bytes)
-}
-
-/// What the MAC covers: a digest of all that stands before it, so that a large cache needs no
-/// second copy in memory.
-fn covered(records: &[u8]) -> Digest {
-    let mut hasher = Hasher::default();
-    hasher.update(MAGIC);
-    hasher.update(records);
-    hasher.finish()
 }
 
 /// The part of a record that identifies a state, with nothing known of attributes.
@@ -185,7 +148,7 @@ impl Known {
 }
 
 pub(super) fn record(stamp: &Stamp, known: Known) -> Record {
-    let mut record = [0; KEY_BYTES + MAC_BYTES];
+    let mut record = [0; KEY_BYTES + DIGEST_BYTES];
     record[..KEY_BYTES].copy_from_slice(&key(stamp));
     record[KEY_BYTES - 1] |= u8::from(known.is_bare);
     record[KEY_BYTES..].copy_from_slice(&known.digest.0);

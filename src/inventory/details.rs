@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::read::Stamp;
 use super::{Inventory, Taken};
 use crate::base::digest::Digest;
+use crate::base::relpath::RelPath;
 
 /// An extended attribute: name and value, raw bytes.
 pub type Attribute = (Box<[u8]>, Box<[u8]>);
@@ -48,14 +49,21 @@ pub struct Detailed {
 
 /// Where the content of files goes while it is read.
 pub trait Keeper: Sync {
-    /// Whether this content is kept already, so that a file known to have it need not be read.
-    fn has(&self, digest: &Digest) -> bool;
+    /// Whether the content of the file at a path is kept already, so that a file known to have it need not
+    /// be read.
+    fn has(&self, path: &RelPath, digest: &Digest) -> bool;
 
-    /// Begins to take in an open file of that many bytes. What is dropped unfinished is discarded.
+    /// Begins to take in the open file at a path, of that many bytes. What is dropped unfinished is
+    /// discarded.
     ///
     /// # Errors
     /// What the system says.
-    fn begin(&self, file: BorrowedFd<'_>, size_bytes: u64) -> io::Result<Box<dyn Content + '_>>;
+    fn begin(
+        &self,
+        path: &RelPath,
+        file: BorrowedFd<'_>,
+        size_bytes: u64,
+    ) -> io::Result<Box<dyn Content + '_>>;
 }
 
 /// The content of one file on its way to a [`Keeper`].
@@ -73,28 +81,13 @@ pub trait Content {
     fn finish(self: Box<Self>, digest: Digest) -> io::Result<()>;
 }
 
-/// Which files are to be told of in detail.
-#[derive(Clone, Copy)]
-pub(super) enum Wanted<'a> {
-    /// None.
-    Nothing,
-    /// All, without their content.
-    Details,
-    /// All, and their content goes here.
-    Copies(&'a dyn Keeper),
-}
-
-impl<'a> Wanted<'a> {
-    pub(super) fn details(self) -> bool {
-        !matches!(self, Self::Nothing)
-    }
-
-    pub(super) fn keeper(self) -> Option<&'a dyn Keeper> {
-        match self {
-            Self::Copies(keeper) => Some(keeper),
-            Self::Nothing | Self::Details => None,
-        }
-    }
+/// What is wanted of entries besides the inventory.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wanted<'a> {
+    /// Whether they are told of in detail.
+    pub(super) details: bool,
+    /// Where the content of files goes.
+    pub(super) keepers: &'a [&'a dyn Keeper],
 }
 
 impl Details {

@@ -23,8 +23,8 @@ pub use details::{
 pub use diff::{Change, ChangeKind, diff};
 pub use globs::{GlobError, Globs};
 pub use share::{Share, survey};
-pub use take::{CacheUse, CopyError, Taken, take, take_detailed, take_share};
-pub use walk::{Listing, Skipped, list};
+pub use take::{CacheUse, CopyError, Taken, take, take_detailed, take_share, take_shown};
+pub use walk::{Listing, Skipped, list, list_known};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::relpath::RelPath;

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::cache::{self, Known, Record};
-use super::details::{Attribute, Details, Wanted, attributes_at, attributes_of};
+use super::details::{Attribute, Details, Keeper, Wanted, attributes_at, attributes_of};
 use super::share::Share;
 use super::{Entry, File, Inventory, Kind, NOT_READ, ProblemKind, Progress, Symlink};
 use crate::base::beneath::Root;
@@ -104,6 +104,15 @@ pub(super) struct Source<'a> {
     pub(super) wanted: Wanted<'a>,
     /// Draws the cached digests that are computed again, unforeseeably.
     pub(super) lottery: RandomState,
+}
+
+impl<'a> Source<'a> {
+    /// Who has yet to see a file, of which the digest is known or not.
+    fn lacking(&self, path: &RelPath, known: Option<Digest>) -> Vec<&'a dyn Keeper> {
+        let keepers = self.wanted.keepers.iter().copied();
+        let lacks = |keeper: &&dyn Keeper| known.is_none_or(|digest| !keeper.has(path, &digest));
+        keepers.filter(lacks).collect()
+    }
 }
 
 /// Whether a walk writes down what a cache needs.
@@ -222,19 +231,20 @@ impl<'a> Reader<'a> {
                 let stamp = Stamp::of(&stat);
                 let usable = is_file(&stat) && stamp.is_settled(self.source.started);
                 let known = usable.then(|| cache::find(known, &stamp)).flatten();
-                let keeper = self.source.wanted.keeper();
-                let is_kept = |known: &Known| keeper.is_none_or(|keeper| keeper.has(&known.digest));
-                let known = known.filter(is_kept);
                 known.map(|known| (stat, stamp, known))
             }
         };
-        if let Some((stat, stamp, Known { digest, is_bare })) = known {
+        let known_digest = known.as_ref().map(|(.., known)| known.digest);
+        let lacking = self.source.lacking(path, known_digest);
+        if let Some((stat, stamp, Known { digest, is_bare })) = known
+            && lacking.is_empty()
+        {
             let draw = self.source.lottery.hash_one(cache::key(&stamp));
             let other_size = size_expected.is_some_and(|size| size != stamp.size_bytes);
             if other_size || !draw.is_multiple_of(RECHECK_ONE_IN) {
                 self.tally.reused += 1;
                 // What changes attributes changes the state.
-                if self.source.wanted.details() && !is_bare {
+                if self.source.wanted.details && !is_bare {
                     self.attributes = attributes_at(at, name)?;
                     let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
                     if Stamp::of(&after) != stamp {
@@ -243,14 +253,14 @@ impl<'a> Reader<'a> {
                 }
                 return Ok(self.note(&stat, Known { digest, is_bare }));
             }
-            let (stat, found) = self.hash(path, None)?;
+            let (stat, found) = self.hash(path, None, &[])?;
             self.tally.rechecked += 1;
             return match found == digest || Stamp::of(&stat) != stamp {
                 true => Ok(self.note(&stat, Known::of(found))),
                 false => Err(Stop::CacheLied),
             };
         }
-        let (stat, digest) = self.hash(path, size_expected)?;
+        let (stat, digest) = self.hash(path, size_expected, &lacking)?;
         Ok(self.note(&stat, Known::of(digest)))
     }
 
@@ -271,7 +281,7 @@ impl<'a> Reader<'a> {
         let (stamp, sha256) = (Stamp::of(stat), known.digest);
         let wanted = self.source.records == Recording::On && sha256 != NOT_READ;
         if wanted && stamp.is_settled(self.source.started) {
-            let looked = self.source.wanted.details() && self.attributes.is_empty();
+            let looked = self.source.wanted.details && self.attributes.is_empty();
             let known = Known {
                 is_bare: known.is_bare || looked,
                 ..known
@@ -287,9 +297,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The digest of a file that had one state from before the first byte to after the last;
-    /// [`NOT_READ`] where its size is not the expected one.
-    fn hash(&mut self, path: &RelPath, size_expected: Option<u64>) -> Result<(Stat, Digest), Stop> {
+    /// The digest of a file that had one state from before the first byte to after the last, its content
+    /// shown to keepers; [`NOT_READ`] where its size is not the expected one.
+    fn hash(
+        &mut self,
+        path: &RelPath,
+        size_expected: Option<u64>,
+        keepers: &[&dyn Keeper],
+    ) -> Result<(Stat, Digest), Stop> {
         let (at, name) = self.folder.locate(self.source.root, path)?;
         let file = rustix::fs::openat(at, name, READ, Mode::empty())?;
         let before = rustix::fs::fstat(&file)?;
@@ -305,11 +320,11 @@ impl<'a> Reader<'a> {
         if size > self.size_bytes_max {
             return Err(Stop::Large(size));
         }
-        let keeper = self.source.wanted.keeper();
-        let mut content = keeper
-            .map(|keeper| keeper.begin(file.as_fd(), size))
-            .transpose()
-            .map_err(Stop::NotKept)?;
+        let mut contents = Vec::with_capacity(keepers.len());
+        for keeper in keepers {
+            let content = keeper.begin(path, file.as_fd(), size);
+            contents.push(content.map_err(Stop::NotKept)?);
+        }
         // A walk that reuses every digest needs no buffer.
         self.buffer.resize(BUFFER_BYTES + PAGE_BYTES, 0);
         // The kernel copies whole pages fastest to where pages begin.
@@ -320,7 +335,7 @@ impl<'a> Reader<'a> {
         loop {
             let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buffer))?;
             hasher.update(&buffer[..read]);
-            if let Some(content) = &mut content {
+            for content in &mut contents {
                 content.take_in(&buffer[..read]).map_err(Stop::NotKept)?;
             }
             done += read as u64;
@@ -337,7 +352,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.tally.hashed_bytes += done;
-        if self.source.wanted.details() {
+        if self.source.wanted.details {
             self.attributes = attributes_of(file.as_fd())?;
         }
         let after = rustix::fs::fstat(&file)?;
@@ -349,7 +364,7 @@ impl<'a> Reader<'a> {
             return Err(Stop::Problem(ProblemKind::Unstable, reason));
         }
         let digest = hasher.finish();
-        if let Some(content) = content {
+        for content in contents {
             content.finish(digest).map_err(Stop::NotKept)?;
         }
         Ok((after, digest))
@@ -357,7 +372,7 @@ impl<'a> Reader<'a> {
 
     /// Notes the details of an entry whose attributes were read a moment ago.
     fn detail(&mut self, stat: &Stat) {
-        if self.source.wanted.details() {
+        if self.source.wanted.details {
             let attributes = std::mem::take(&mut self.attributes);
             self.details = Some(Details::of(stat, attributes));
         }
@@ -365,7 +380,7 @@ impl<'a> Reader<'a> {
 
     /// What is never opened has details all the same.
     fn special(&mut self, path: &RelPath) -> Result<(), Stop> {
-        if !self.source.wanted.details() {
+        if !self.source.wanted.details {
             return Ok(());
         }
         let (at, name) = self.folder.locate(self.source.root, path)?;
@@ -390,7 +405,7 @@ impl<'a> Reader<'a> {
             }
             target => target?.into_bytes(),
         };
-        if self.source.wanted.details() {
+        if self.source.wanted.details {
             self.attributes = attributes_at(at, name)?;
         }
         let after = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -65,20 +65,45 @@ pub struct CacheUse {
 /// # Errors
 /// The root cannot be opened, or the request was interrupted. Anything below is a [`Problem`].
 pub fn take(request: &Request<'_>, cache: Option<&mut Cache<'_>>) -> Result<Taken, TakeError> {
-    take_at((clock::now(), Wanted::Nothing), request, cache).map(|found| found.taken)
+    take_at((clock::now(), Wanted::default()), request, cache).map(|found| found.taken)
 }
 
-/// As [`take`], with the details of every entry; with a keeper, the content of every file goes
-/// there while it is read. A cached digest then saves reading only what is kept already.
+/// As [`take`]; the content of every file goes to a keeper while it is read. A cached digest saves reading only
+/// what the keeper has already.
 ///
 /// # Errors
 /// As [`take`], and what the keeper says, with which everything ends.
+pub fn take_shown(
+    request: &Request<'_>,
+    cache: Option<&mut Cache<'_>>,
+    keeper: &dyn Keeper,
+) -> Result<Taken, CopyError> {
+    let keepers = [keeper];
+    let wanted = Wanted {
+        details: false,
+        keepers: &keepers,
+    };
+    let found = take_at((clock::now(), wanted), request, cache)?;
+    match found.not_kept {
+        Some(error) => Err(CopyError::NotKept(error)),
+        None => Ok(found.taken),
+    }
+}
+
+/// As [`take`], with the details of every entry; the content of every file goes to each keeper while it is
+/// read. A cached digest then saves reading only what every keeper has already.
+///
+/// # Errors
+/// As [`take`], and what a keeper says, with which everything ends.
 pub fn take_detailed(
     request: &Request<'_>,
     cache: Option<&mut Cache<'_>>,
-    keeper: Option<&dyn Keeper>,
+    keepers: &[&dyn Keeper],
 ) -> Result<Detailed, CopyError> {
-    let wanted = keeper.map_or(Wanted::Details, Wanted::Copies);
+    let wanted = Wanted {
+        details: true,
+        keepers,
+    };
     let found = take_at((clock::now(), wanted), request, cache)?;
     match found.not_kept {
         Some(error) => Err(CopyError::NotKept(error)),
@@ -95,7 +120,7 @@ pub fn take_detailed(
 /// # Errors
 /// As [`take`].
 pub fn take_share(request: &Request<'_>, share: Share<'_>) -> Result<Taken, TakeError> {
-    let begun = (clock::now(), Wanted::Nothing, share);
+    let begun = (clock::now(), Wanted::default(), share);
     take_by(begun, request, None).map(|found| found.taken)
 }
 
@@ -161,7 +186,8 @@ fn take_by(
         found.taken.cache.lied = Some(lie);
     }
     if let Some(cache) = cache {
-        cache.replace(std::mem::take(&mut found.records));
+        let is_whole = request.excludes.patterns().is_empty();
+        cache.replace(std::mem::take(&mut found.records), is_whole);
     }
     Ok(found)
 }
@@ -372,7 +398,7 @@ fn enter(
                 let mode = mode_of(&stat);
                 let entry = Entry::Directory { mode };
                 gathered.entries.push((path.clone(), entry));
-                if source.wanted.details() {
+                if source.wanted.details {
                     gathered.details.push((path.clone(), details));
                 }
             }
@@ -391,7 +417,7 @@ fn folder_details(
     stat: &rustix::fs::Stat,
 ) -> Result<Details, Problem> {
     use std::os::fd::AsFd;
-    if !source.wanted.details() {
+    if !source.wanted.details {
         return Ok(Details::default());
     }
     let attributes = match &folder.path {

@@ -292,6 +292,36 @@ fn excluded_and_exempt_paths_are_left_out_with_all_below_and_told() {
         .map(|(path, entry)| (path.clone(), entry.kind()))
         .collect();
     assert_eq!(listing.names, kinds);
+
+    // Whoever has the whole inventory lists the same without walking, though siblings stand between a folder
+    // and what is below it.
+    for name in ["build-tools", "build.d"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("a.tmp"), "").unwrap();
+    }
+    for patterns in [
+        &["build", "*.tmp"][..],
+        &["build*"],
+        &[],
+        &["src/**"],
+        &["**"],
+    ] {
+        let patterns: Vec<String> = patterns.iter().map(|one| (*one).to_owned()).collect();
+        let plain = Plain {
+            globs: Globs::compile(&patterns).unwrap(),
+            exempt: plain.exempt.clone(),
+            ..Plain::new()
+        };
+        let request = plain.of(folder.path());
+        let whole = Plain {
+            exempt: vec![path(".agp")],
+            ..Plain::new()
+        };
+        let whole = take(&whole.of(folder.path()), None).unwrap().inventory;
+        let (known, listed) = (list_known(&request, &whole), list(&request).unwrap());
+        assert_eq!(known.names, listed.names, "{patterns:?}");
+        assert_eq!(known.skipped, listed.skipped, "{patterns:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Stat};
 
 use super::read::Stamp;
-use super::{Entry, Kind, Problem, ProblemKind, Request, TakeError, settle};
+use super::{Entry, Inventory, Kind, Problem, ProblemKind, Request, TakeError, settle};
 use crate::base::beneath::Root;
 use crate::base::relpath::RelPath;
 
@@ -59,6 +59,39 @@ pub fn list(request: &Request<'_>) -> Result<Listing, TakeError> {
         problems: walked.problems,
         skipped: walked.skipped,
     })
+}
+
+/// The same of a tree of which there is a whole inventory, without looking at it again.
+pub fn list_known(request: &Request<'_>, inventory: &Inventory) -> Listing {
+    let mut names = Vec::with_capacity(inventory.len());
+    let mut skipped = Skipped::default();
+    let mut left_out: HashSet<RelPath> = HashSet::new();
+    for (path, entry) in inventory.iter() {
+        let mut above = (!left_out.is_empty()).then(|| path.parent()).flatten();
+        while let Some(folder) = above.take_if(|folder| !left_out.contains(folder)) {
+            above = folder.parent();
+        }
+        if above.is_some() {
+            continue;
+        }
+        match skipped.take_in(request, path) {
+            true => drop(left_out.insert(path.clone())),
+            false => names.push((path.clone(), entry.kind())),
+        }
+    }
+    // What no inventory holds may be there all the same.
+    for path in request.exempt {
+        let there = || request.root.join(path.as_path()).symlink_metadata().is_ok();
+        if !skipped.exempted.contains(path) && there() {
+            skipped.exempted.push(path.clone());
+        }
+    }
+    skipped.exempted.sort_unstable();
+    Listing {
+        names,
+        problems: Vec::new(),
+        skipped,
+    }
 }
 
 pub(super) fn open(request: &Request<'_>) -> Result<Root, TakeError> {

@@ -148,6 +148,8 @@ fn scan(request: &WorkRequest<'_>) -> Result<(), WorkError> {
         progress: &Progress::default(),
         tracked: None,
         state_dir: request.scratch,
+        examiner: None,
+        taken: &[],
         terms: Terms {
             enforcement: Enforcement::new(guard_policy.enforcement_level, None),
             operations: &operations,

@@ -41,11 +41,18 @@ const SEEN_PEAK_FLOOR: f64 = 0.25;
 
 impl RunRequest<'_> {
     /// The least change of a metric that counts, as a share.
-    fn effect_floor(&self, metric: Metric) -> f64 {
+    pub(super) fn effect_floor(&self, metric: Metric) -> f64 {
         let floor = self.policy.effect_floor;
         match metric {
             Metric::PeakMemoryBytes if self.peaks_are_seen => floor.max(SEEN_PEAK_FLOOR),
             _ => floor,
+        }
+    }
+
+    pub(super) fn settings(&self, metric: Metric) -> Settings {
+        Settings {
+            effect_floor: self.effect_floor(metric),
+            runs_max: usize::try_from(self.policy.runs_max).unwrap_or(usize::MAX),
         }
     }
 }
@@ -88,10 +95,6 @@ pub struct StageJudgement {
 /// Judges a run against its history.
 pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     let past = Past::of(request.history.iter().copied());
-    let settings = |metric| Settings {
-        effect_floor: request.effect_floor(metric),
-        runs_max: usize::try_from(request.policy.runs_max).unwrap_or(usize::MAX),
-    };
     let mut candidates = Vec::new();
     for metric in &request.policy.gate {
         candidates.extend(candidates_of(*metric, &past, request.run));
@@ -99,9 +102,10 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     let factors = holm(&candidates);
     let members = candidates.len();
     let decide = |(candidate, factor): (Candidate, f64)| StageJudgement {
-        judgement: candidate
-            .assessment
-            .decide(&settings(candidate.metric), &Family { members, factor }),
+        judgement: candidate.assessment.decide(
+            &request.settings(candidate.metric),
+            &Family { members, factor },
+        ),
         stage: candidate.stage,
         metric: candidate.metric,
         factor,
@@ -112,11 +116,23 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     let mut stages: Vec<StageJudgement> = candidates.into_iter().zip(factors).map(decide).collect();
     let place = |metric: Metric| request.policy.gate.iter().position(|gate| *gate == metric);
     stages.sort_by_key(|one| (one.stage.clone(), place(one.metric)));
-    RunJudgement {
-        verdict: verdict(&stages),
-        more: more(&stages, request.run),
-        findings: findings(&stages, (request, members)),
-        stages,
+    let more = more(&stages, request.run);
+    RunJudgement::of(request, (stages, members), more)
+}
+
+impl RunJudgement {
+    /// What is said of a run of which its stages are judged, as so many members of a family.
+    pub(super) fn of(
+        request: &RunRequest<'_>,
+        (stages, members): (Vec<StageJudgement>, usize),
+        more: BTreeMap<String, usize>,
+    ) -> Self {
+        Self {
+            verdict: verdict(&stages),
+            more,
+            findings: findings(&stages, (request, members)),
+            stages,
+        }
     }
 }
 

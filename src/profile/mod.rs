@@ -4,6 +4,7 @@
 //! [`judge`] at one series, [`judge_run`] at all stages and metrics of a run; it measures nothing, reads
 //! no file and does not know the time.
 
+mod again;
 mod baseline;
 pub mod bottleneck;
 mod compare;
@@ -22,6 +23,7 @@ mod siblings;
 mod tests;
 mod trend;
 
+pub use again::judge_again;
 pub use compare::{Row, compare};
 pub use gate::{ALL_STAGES, RunJudgement, RunRequest, StageJudgement, judge_run, metric_name};
 pub use lines::{LevelLine, level_lines};

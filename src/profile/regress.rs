@@ -106,6 +106,39 @@ pub struct Judgement {
     pub why: String,
 }
 
+impl Judgement {
+    /// This verdict of a regression, where a second look is likely to have seen one too; else that look's own.
+    /// `machine` is what of it was taken out, as a logarithm.
+    pub(super) fn held_against(&self, again: Self, (floor, machine): (f64, f64)) -> Self {
+        let is_there = again.p.is_some_and(|p| p < DOUBTFUL)
+            && again.effect.is_some_and(|effect| effect > floor);
+        let (kept, told) = match is_there {
+            true => (self, "a second look, some time later, agrees: "),
+            false => (&again, "a first look found it slower, this one no longer: "),
+        };
+        let other = if is_there { &again } else { self };
+        let mut why = format!("{}; {told}{}", kept.why, other.change());
+        if machine > 0.0 {
+            let share = percent(share(machine));
+            why.push_str(&format!(
+                "; meanwhile other stages were {share} slower, which was taken out"
+            ));
+        }
+        Self {
+            why,
+            ..kept.clone()
+        }
+    }
+
+    /// How far so many runs are off.
+    fn change(&self) -> String {
+        let runs = crate::base::units::count(self.runs as u64, "run");
+        let effect = self.effect.unwrap_or_default();
+        let word = if effect < 0.0 { "below" } else { "above" };
+        format!("{runs} {} {word}", percent(effect.abs()))
+    }
+}
+
 /// Judges one series on its own.
 ///
 /// # Errors

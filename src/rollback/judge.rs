@@ -1,6 +1,7 @@
 //! What a governed command did to its trees that counts against it, told from the snapshot and the
 //! trees as they are now: content that broke, and rights that appeared. Knows no command.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -55,8 +56,8 @@ pub(super) fn judge(
             continue;
         }
         let now = match request.watch.and_then(|watch| watch.seen(&before.path)) {
-            Some(seen) => seen.clone(),
-            None => restore::known_present(store, before)?,
+            Some(seen) => Cow::Borrowed(seen),
+            None => Cow::Owned(restore::known_present(store, before)?),
         };
         let passed_over = [&before.incomplete[..], &now.incomplete[..]].concat();
         let trees = Trees { before, now: &now };

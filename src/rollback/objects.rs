@@ -19,6 +19,7 @@ use zstd::bulk::Compressor;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::files::{self, FileError};
+use crate::base::relpath::RelPath;
 use crate::inventory::{Content, Keeper};
 
 /// Files up to this size are held in memory until their digest is known.
@@ -474,11 +475,16 @@ impl Drop for Unfinished<'_> {
 }
 
 impl Keeper for Objects {
-    fn has(&self, digest: &Digest) -> bool {
+    fn has(&self, _: &RelPath, digest: &Digest) -> bool {
         lock(&self.known).contains(digest)
     }
 
-    fn begin(&self, file: BorrowedFd<'_>, size_bytes: u64) -> io::Result<Box<dyn Content + '_>> {
+    fn begin(
+        &self,
+        _: &RelPath,
+        file: BorrowedFd<'_>,
+        size_bytes: u64,
+    ) -> io::Result<Box<dyn Content + '_>> {
         if size_bytes <= SMALL_BYTES {
             let bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
             return Ok(Box::new(Small {

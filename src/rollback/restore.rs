@@ -16,7 +16,7 @@ use super::store::Store;
 use crate::base::clock::Timestamp;
 use crate::base::files::{self, FileError};
 use crate::base::relpath::RelPath;
-use crate::inventory::{self, Cache, Globs};
+use crate::inventory::{self, Cache, Globs, Keeper};
 use crate::report::{AuditHead, Finding, codes};
 use crate::seal::Secret;
 
@@ -133,15 +133,16 @@ pub(super) fn preview(store: &Store<'_>, request: &Request<'_>) -> Result<Previe
 
 /// A target as it is now, without its content being kept: every file is read.
 pub(super) fn present(store: &Store<'_>, target: &Target) -> Result<Target, RollbackError> {
-    look(store, target, None)
+    look(store, target, (None, &[]))
 }
 
 /// The same, without reading again what has not changed since somebody read it.
 pub(super) fn known_present(store: &Store<'_>, target: &Target) -> Result<Target, RollbackError> {
     let secret = store.place.secret();
-    let mac = |bytes: &[u8]| Secret::mac_of_cache(secret.as_deref(), bytes).0;
+    let key = secret.as_deref();
+    let mac = |bytes: &[u8]| Secret::mac_of_cache(key, bytes).0;
     let mut cache = Cache::load(&store.place.cache(), &target.path, &mac);
-    let present = look(store, target, Some(&mut cache))?;
+    let present = look(store, target, (Some(&mut cache), store.place.keepers))?;
     // Without it whoever looks next reads every file, and finds the same.
     let _ = cache.save();
     Ok(present)
@@ -150,7 +151,7 @@ pub(super) fn known_present(store: &Store<'_>, target: &Target) -> Result<Target
 fn look(
     store: &Store<'_>,
     target: &Target,
-    cache: Option<&mut Cache<'_>>,
+    (cache, keepers): (Option<&mut Cache<'_>>, &[&dyn Keeper]),
 ) -> Result<Target, RollbackError> {
     let exempt: Vec<RelPath> = save::within(&target.path, store.place.state_dir)
         .into_iter()
@@ -162,7 +163,7 @@ fn look(
         expected: None,
         progress: store.place.progress,
     };
-    let found = inventory::take_detailed(&walk, cache, None)?;
+    let found = inventory::take_detailed(&walk, cache, keepers)?;
     Ok(save::target((&target.name, &target.path), found, exempt).0)
 }
 

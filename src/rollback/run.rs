@@ -133,11 +133,12 @@ pub trait Hands {
     /// A check that cannot start.
     fn check(&mut self, number: usize) -> Result<Ended, process::QueryError>;
 
-    /// Looks for what speaks against work that came to a good end, given the snapshot from before.
+    /// Looks for what speaks against work that came to a good end, given the snapshot from before and the trees
+    /// as they are now, where somebody has just looked at them.
     ///
     /// # Errors
     /// What could not be found out, in words; it is never a pass.
-    fn judge(&mut self, snapshot: &str) -> Result<Vec<Finding>, String>;
+    fn judge(&mut self, snapshot: &str, watch: Option<&Watch>) -> Result<Vec<Finding>, String>;
 
     /// Seals the trees, after nothing spoke against them.
     ///
@@ -273,6 +274,8 @@ fn found(
         _ => return findings,
     }
     findings.extend(checks.judge());
+    // A check may have changed them.
+    let watch = watch.as_ref().filter(|_| checks.bad_before.is_empty());
     let wanted = [
         FailurePattern::DataCorruption,
         FailurePattern::SecurityViolation,
@@ -282,8 +285,7 @@ fn found(
             let request = judge::Request {
                 allow_change: request.allow_change,
                 patterns: request.patterns,
-                // A check may have changed them.
-                watch: watch.as_ref().filter(|_| checks.bad_before.is_empty()),
+                watch,
             };
             judge::judge(&store, snapshot, &request)
         });
@@ -296,7 +298,7 @@ fn found(
             }
         }
     }
-    match checks.hands.judge(snapshot) {
+    match checks.hands.judge(snapshot, watch) {
         Ok(more) => findings.extend(more),
         Err(reason) => findings.push(Finding::new(&codes::RUN_UNJUDGED, reason)),
     }

@@ -9,7 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::inventory::{
-    self, Cache, Detailed, Details, Entry, Globs, Inventory, Kind, ProblemKind, Special,
+    self, Cache, Detailed, Details, Entry, Globs, Inventory, Keeper, Kind, ProblemKind, Special,
 };
 use crate::report::{AuditHead, Finding, codes};
 use crate::seal::Secret;
@@ -69,7 +69,8 @@ fn save_all(
     targets: &[(String, PathBuf)],
 ) -> Result<Saved, RollbackError> {
     let secret = store.place.secret();
-    let mac = |bytes: &[u8]| Secret::mac_of_cache(secret.as_deref(), bytes).0;
+    let key = secret.as_deref();
+    let mac = |bytes: &[u8]| Secret::mac_of_cache(key, bytes).0;
     let mut snapshot = Snapshot {
         id: new_id(request.now),
         created_at: request.now,
@@ -80,6 +81,8 @@ fn save_all(
         targets: Vec::new(),
     };
     let (mut findings, mut refused, mut reused) = (Vec::new(), Vec::new(), 0);
+    let others = store.place.keepers.iter().copied();
+    let keepers: Vec<&dyn Keeper> = std::iter::once(&store.objects as _).chain(others).collect();
     let mut caches = Vec::new();
     for (name, path) in targets {
         let mut cache = Cache::load(&store.place.cache(), path, &mac);
@@ -94,7 +97,7 @@ fn save_all(
         if request.paranoid {
             cache = cache.emptied();
         }
-        let found = inventory::take_detailed(&walk, Some(&mut cache), Some(&store.objects))?;
+        let found = inventory::take_detailed(&walk, Some(&mut cache), &keepers)?;
         reused += found.taken.cache.reused;
         if let Some(path) = &found.taken.cache.lied {
             let text = "the digest cache had another digest than the file";
@@ -117,13 +120,7 @@ fn save_all(
         store.objects.sync().map_err(RollbackError::Store)?;
     }
     store.save(&snapshot)?;
-    for cache in caches {
-        if let Err(error) = cache.save() {
-            // Without it the next snapshot reads every file, and is as good.
-            let text = format!("{error}: {}", error.source);
-            findings.push(Finding::new(&codes::CACHE_DISCARDED, text));
-        }
-    }
+    findings.extend(caches.iter().filter_map(unsaved));
     Ok(Saved {
         snapshot,
         seal: secret.map_or(Seal::None, |secret| Seal::Good(secret.key_id())),
@@ -132,6 +129,13 @@ fn save_all(
         reused,
         findings,
     })
+}
+
+/// That a cache could not be kept: the next snapshot reads every file, and is as good.
+fn unsaved(cache: &Cache<'_>) -> Option<Finding> {
+    let error = cache.save().err()?;
+    let text = format!("{error}: {}", error.source);
+    Some(Finding::new(&codes::CACHE_DISCARDED, text))
 }
 
 /// A snapshot of nothing, which is never written.

@@ -26,7 +26,7 @@ use super::objects::{Objects, Wanted};
 use super::snapshot::{ParseError, Seal, Snapshot};
 use crate::base::digest::Digest;
 use crate::base::files::{self, FileError};
-use crate::inventory::{Entry, Progress};
+use crate::inventory::{Entry, Keeper, Progress};
 use crate::seal::{KeyId, Keyring, Secret};
 
 /// What `format.json` holds.
@@ -45,6 +45,8 @@ pub struct Place<'a> {
     pub keyring: Option<&'a Keyring>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Progress,
+    /// Who else wants to see what is read of trees, while it is read.
+    pub keepers: &'a [&'a dyn Keeper],
 }
 
 /// What an opened store is for.

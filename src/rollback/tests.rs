@@ -42,6 +42,7 @@ impl Folder {
             state_dir: &self.at("state"),
             keyring: None,
             progress: &self.progress,
+            keepers: &[],
         })
     }
 

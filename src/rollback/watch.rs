@@ -46,6 +46,14 @@ impl Watch {
         targets.map(|target| (target.name.as_str(), &target.inventory))
     }
 
+    /// The tree of that name as it was last looked at; `None` for one that is not watched, or of which not
+    /// everything could be taken in.
+    pub fn whole(&self, name: &str) -> Option<&Inventory> {
+        let mut targets = self.targets.iter();
+        let target = targets.find(|target| target.name == name)?;
+        target.incomplete.is_empty().then_some(&target.inventory)
+    }
+
     /// A target as it was last looked at; `None` for one that was not there then, or not watched.
     pub(super) fn seen(&self, path: &Path) -> Option<&Target> {
         let mut targets = self.targets.iter();

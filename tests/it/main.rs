@@ -15,6 +15,7 @@ mod docs_in_step;
 mod faults_files;
 mod faults_manifest;
 mod faults_paths;
+mod guard_cache;
 mod guard_detection;
 mod guard_files;
 mod guard_verdict;

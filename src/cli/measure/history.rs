@@ -61,8 +61,27 @@ impl Past {
 
     /// Judges what was measured so far.
     pub(super) fn judge(&self, records: &[Record], peaks_are_seen: bool) -> RunJudgement {
+        self.judge_with((records, peaks_are_seen), profile::judge_run)
+    }
+
+    /// Judges a second look at what the first found slower.
+    pub(super) fn judge_again(
+        &self,
+        first: RunJudgement,
+        (records, peaks_are_seen): (&[Record], bool),
+        others: &[String],
+    ) -> RunJudgement {
+        let judge = |request: &RunRequest<'_>| profile::judge_again(first, request, others);
+        self.judge_with((records, peaks_are_seen), judge)
+    }
+
+    fn judge_with(
+        &self,
+        (records, peaks_are_seen): (&[Record], bool),
+        judge: impl FnOnce(&RunRequest<'_>) -> RunJudgement,
+    ) -> RunJudgement {
         let history: Vec<&Entry> = self.entries.iter().collect();
-        let mut judgement = profile::judge_run(&RunRequest {
+        let mut judgement = judge(&RunRequest {
             history: &history,
             run: records,
             policy: &self.policy,

@@ -1,6 +1,7 @@
 //! `agp profile` without a subcommand: runs stages, measures them, and asks whether that is more
 //! than it was.
 
+mod again;
 mod body;
 mod history;
 mod pass;

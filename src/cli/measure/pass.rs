@@ -1,5 +1,6 @@
 //! Stages, each run when somebody says so: what a governed run measures.
 
+use super::again::SecondLook;
 use super::history::Past;
 use super::run::{self, Bounds, Measured, Session, is_good};
 use super::stages::{self, Expected, Origin, Plan};
@@ -18,6 +19,8 @@ pub(in crate::cli) struct Pass<'a> {
     past: Past,
     /// Every run of each stage, with when it began after the pass did.
     runs: Vec<Vec<(f64, Recording)>>,
+    /// What follows a first look that found something slower.
+    second: Option<SecondLook>,
 }
 
 impl<'a> Pass<'a> {
@@ -34,6 +37,7 @@ impl<'a> Pass<'a> {
             session: Session::new(arguments, context)?,
             past: Past::read(arguments, context)?,
             runs: plan.stages.iter().map(|_| Vec::new()).collect(),
+            second: None,
             plan,
         })
     }
@@ -78,27 +82,55 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether running everything once more would tell whether it has become slower, as far as the policy
-    /// lets it be run.
-    pub(in crate::cli) fn wants_more(&mut self) -> bool {
-        let runs_max = self.session.context.policy.policy.profile.runs_max;
-        let judgement = self.judged();
-        let more = judgement.more.values().any(|more| *more > 0);
-        let done = self.runs.iter().map(Vec::len).max().unwrap_or(0);
-        more && (done as u64) < runs_max
+    /// lets it be run, or is a second look at what was found slower, before which it waits.
+    ///
+    /// # Errors
+    /// An interruption.
+    pub(in crate::cli) fn wants_more(&mut self) -> Result<bool, Failure> {
+        if self.second.is_none() {
+            let runs_max = self.session.context.policy.policy.profile.runs_max;
+            let done = self.runs.iter().map(Vec::len).max().unwrap_or(0);
+            let judgement = self.judged();
+            let helps = judgement.more.values().any(|more| *more > 0);
+            if helps && (done as u64) < runs_max {
+                return Ok(true);
+            }
+            self.second = self.with_measured(|_, all| SecondLook::after(judgement, all).ok());
+        }
+        let Some(second) = self.second.take() else {
+            return Ok(false);
+        };
+        let lacks = self.with_measured(|_, all| second.lacks(all));
+        if lacks {
+            self.session.pause(second.pause())?;
+        }
+        self.second = Some(second);
+        Ok(lacks)
     }
 
     fn judged(&mut self) -> RunJudgement {
-        let runs = std::mem::take(&mut self.runs);
-        let measured = measured(&self.plan, runs);
-        let records = history::records(&measured, (&self.past.key, self.session.context));
-        let peaks_are_seen = history::has_seen_peaks(&measured);
+        let context = self.session.context;
+        self.with_measured(|past, all| {
+            let records = history::records(all, (&past.key, context));
+            past.judge(&records, history::has_seen_peaks(all))
+        })
+    }
+
+    /// Looks at what was measured so far, and at the past.
+    fn with_measured<T>(&mut self, look: impl FnOnce(&Past, &[Measured<'_>]) -> T) -> T {
+        let measured = measured(&self.plan, std::mem::take(&mut self.runs));
+        let seen = look(&self.past, &measured);
         self.runs = measured.into_iter().map(|one| one.runs).collect();
-        self.past.judge(&records, peaks_are_seen)
+        seen
     }
 
     /// Judges what was measured against the past, keeps it for later runs, and tells of it.
     pub(in crate::cli) fn end(&mut self) -> Report {
-        let judgement = self.judged();
+        let context = self.session.context;
+        let judgement = match self.second.take() {
+            None => self.judged(),
+            Some(second) => self.with_measured(|past, all| second.judge(past, (all, context))),
+        };
         let measured = measured(&self.plan, std::mem::take(&mut self.runs));
         run::report(
             &self.session,

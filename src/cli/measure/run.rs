@@ -1,8 +1,10 @@
 //! Stages in their order, each as often as it takes, and the report of it all.
 
 use std::ffi::OsString;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::again::SecondLook;
 use super::body::{
     self, Machine, Measuring, ProfileBody, RunSection, Slowest, StageSection, Summary, TimeLine,
 };
@@ -126,9 +128,33 @@ fn judged(
             }
         }
         if !has_run {
-            return Ok(judgement);
+            return match may_repeat {
+                true => look_again(session, (past, judgement), measured),
+                false => Ok(judgement),
+            };
         }
     }
+}
+
+/// Looks a second time at what was found slower, and lets that decide.
+fn look_again(
+    session: &Session<'_>,
+    (past, first): (&Past, RunJudgement),
+    measured: &mut [Measured<'_>],
+) -> Result<RunJudgement, Failure> {
+    let second = match SecondLook::after(first, measured) {
+        Ok(second) => second,
+        Err(first) => return Ok(first),
+    };
+    while second.lacks(measured) {
+        session.pause(second.pause())?;
+        for one in &mut *measured {
+            if second.wants(&one.stage.name) {
+                one.runs.push(session.once(one.stage)?);
+            }
+        }
+    }
+    Ok(second.judge(past, (measured, session.context)))
 }
 
 /// How often a stage and the command to compare it with take turns.
@@ -201,6 +227,18 @@ impl<'a> Session<'a> {
             (key, &run_id),
             Outcome::Passed,
         ))
+    }
+
+    /// Waits, unless somebody interrupts.
+    pub(super) fn pause(&self, duration: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + duration;
+        while Instant::now() < end {
+            if self.context.progress.interrupted.load(Ordering::Relaxed) {
+                return Err(spine::interrupted());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// One run of a stage, after its preparation.

@@ -111,6 +111,7 @@ pub(super) fn place<'a>(context: &'a Context<'_>) -> Result<Place<'a>, Failure> 
         state_dir: &context.state_dir,
         keyring: Some(context.keyring()?),
         progress: context.progress,
+        keepers: &[],
     })
 }
 

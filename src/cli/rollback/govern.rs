@@ -17,7 +17,9 @@ use crate::inventory::Globs;
 use crate::policy::FailurePattern;
 use crate::process::{self, Ended, Governed, Identity, QueryError};
 use crate::report::{Explanation, Finding, Report, Verdict};
-use crate::rollback::{self, Hands, Reason, RunOutcome, RunRequest, RunState, SaveRequest, Worked};
+use crate::rollback::{
+    self, Hands, Reason, RunOutcome, RunRequest, RunState, SaveRequest, Watch, Worked,
+};
 
 /// Runs the command.
 pub(super) fn run(arguments: &RunArgs, context: &Context<'_>) -> Result<Report, Failure> {
@@ -95,11 +97,11 @@ impl Hands for Governing<'_> {
         self.govern(&argv, &mut |_| {})
     }
 
-    fn judge(&mut self, snapshot: &str) -> Result<Vec<Finding>, String> {
+    fn judge(&mut self, snapshot: &str, _: Option<&Watch>) -> Result<Vec<Finding>, String> {
         let Some(scan) = &self.scan else {
             return Ok(Vec::new());
         };
-        let looked = scan.look((&self.arguments.target_dirs, snapshot));
+        let looked = scan.look((&self.arguments.target_dirs, snapshot), (None, None));
         let looked = looked.map_err(|failure| failure.message().to_owned())?;
         self.behind.extend(guard::behind(scan.pack(), &looked.new));
         Ok(looked.new)

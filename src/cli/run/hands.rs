@@ -18,7 +18,7 @@ use crate::cli::sign::{MANIFEST_NAME, SignArgs};
 use crate::cli::spine::{Context, Done};
 use crate::cli::verify::VerifyArgs;
 use crate::cli::{env, guard_report, keys};
-use crate::guard::{self, Redactor};
+use crate::guard::{self, Examiner, Redactor};
 use crate::history;
 use crate::inventory::Globs;
 use crate::pipeline::Allowance;
@@ -33,6 +33,8 @@ pub(super) struct Terms<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) place: Place<'a>,
     pub(super) scan: &'a Scan<'a>,
+    /// Who looks into the trees while they are read.
+    pub(super) examiner: Option<&'a Examiner<'a>>,
     pub(super) pass: Pass<'a>,
     /// Trees, as they were named.
     pub(super) targets: &'a [PathBuf],
@@ -274,7 +276,15 @@ impl<'a> Governing<'a> {
             worked.watch = Some(watch);
             let is_good = |one: &Finding| one.verdict == Verdict::Pass;
             let is_whole = worked.ended.is_success() && worked.findings.iter().all(is_good);
-            if !(is_whole && self.terms.repeats && self.terms.pass.wants_more()) {
+            let wants_more = match is_whole && self.terms.repeats {
+                true => self.terms.pass.wants_more(),
+                false => Ok(false),
+            };
+            // Whoever interrupts the wait wants the trees back.
+            if wants_more.is_err() {
+                worked.ended = Ended::Interrupted;
+            }
+            if !wants_more.unwrap_or(false) {
                 worked.findings.append(&mut before);
                 return Ok(worked);
             }
@@ -326,9 +336,9 @@ impl<'a> Governing<'a> {
     }
 
     /// What guard makes of the trees.
-    fn guard(&mut self, snapshot: &str) -> Result<Vec<Finding>, Failure> {
+    fn guard(&mut self, snapshot: &str, watch: Option<&Watch>) -> Result<Vec<Finding>, Failure> {
         let scan = self.terms.scan;
-        let mut looked = scan.look((self.terms.targets, snapshot))?;
+        let mut looked = scan.look((self.terms.targets, snapshot), (self.terms.examiner, watch))?;
         self.did.violations_before = looked.before.len() as u64;
         let mut findings = std::mem::take(&mut looked.report.findings);
         for one in &mut findings {
@@ -416,8 +426,8 @@ impl Hands for Governing<'_> {
         process::govern(&governed, &mut |_| {})
     }
 
-    fn judge(&mut self, snapshot: &str) -> Result<Vec<Finding>, String> {
-        self.guard(snapshot)
+    fn judge(&mut self, snapshot: &str, watch: Option<&Watch>) -> Result<Vec<Finding>, String> {
+        self.guard(snapshot, watch)
             .map_err(|failure| failure.message().to_owned())
     }
 

@@ -19,13 +19,14 @@ use super::scan::Scan;
 use super::spine::{Conduct, Context, Done};
 use crate::base::naming;
 use crate::guard::Found;
-use crate::inventory::Globs;
+use crate::inventory::{Globs, Keeper};
 use crate::pipeline;
 use crate::policy::Stage;
 use crate::report::{Decision, Finding, Verdict, codes};
 use crate::rollback::{
     self, Place, Pruned, Reason, RollbackError, RunRequest, RunState, SaveRequest,
 };
+use crate::seal::Secret;
 
 pub use body::RunBody;
 use hands::{Governing, Terms};
@@ -103,10 +104,18 @@ impl RunArgs {
             let report = told::refused(judged, &pass).with_decisions(decisions);
             return Ok(Done::Report(report));
         }
+        // Without a key nothing that was remembered could be believed.
+        let secret = keyring.active().and_then(|key| key.secret()).ok();
+        let key = secret.as_deref();
+        let mac = |bytes: &[u8]| Secret::mac_of_cache(key, bytes).0;
+        let cache_dir = context.cache_dir();
+        let examiner = key.map(|_| scan.examiner(&cache_dir, &mac));
+        let keepers: Vec<&dyn Keeper> = examiner.iter().map(|one| one as _).collect();
         let place = Place {
             state_dir: &context.state_dir,
             keyring: Some(keyring),
             progress: context.progress,
+            keepers: &keepers,
         };
         let directory = working_directory()?;
         let guarded = with_protected((&targets, &directory), &scan);
@@ -118,6 +127,7 @@ impl RunArgs {
             context,
             place,
             scan: &scan,
+            examiner: examiner.as_ref(),
             pass,
             targets: &targets,
             directory: &directory,

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::super::tests::{Plain, path};
-use super::super::{File, ProblemKind};
+use super::super::{Content, File, Globs, ProblemKind};
 use super::*;
 use crate::base::digest::Digest;
 
@@ -40,7 +40,7 @@ fn source<'a>(request: &Request<'a>, root: &'a Root) -> Source<'a> {
         started: clock::now(),
         known: &[],
         records: Recording::Off,
-        wanted: Wanted::Nothing,
+        wanted: Wanted::default(),
         lottery: RandomState::new(),
     }
 }
@@ -232,7 +232,7 @@ fn many(count: usize) -> tempfile::TempDir {
 /// Takes with the cache in `state` and keeps it.
 fn take_cached(started: Timestamp, root: &Path, state: &Path) -> Taken {
     let mut cache = Cache::load(&state.join("cache"), root, &mac);
-    let wanted = (started, Wanted::Nothing);
+    let wanted = (started, Wanted::default());
     let found = take_at(wanted, &Plain::new().of(root), Some(&mut cache)).unwrap();
     cache.save().unwrap();
     found.taken
@@ -315,9 +315,13 @@ fn a_cache_that_knows_of_no_attribute_misses_none_that_comes() {
     };
     set("3").unwrap();
     // A walk that looks at no attribute knows nothing of them.
-    for wanted in [Wanted::Nothing, Wanted::Details, Wanted::Details] {
+    let details = Wanted {
+        details: true,
+        keepers: &[],
+    };
+    for wanted in [Wanted::default(), details, details] {
         let found = take(wanted);
-        if wanted.details() {
+        if wanted.details {
             assert_eq!((attributes(&found, "3"), attributes(&found, "4")), (1, 0));
             assert!(found.taken.cache.reused > 20);
         }
@@ -325,7 +329,7 @@ fn a_cache_that_knows_of_no_attribute_misses_none_that_comes() {
     set("4").unwrap();
     rustix::fs::removexattr(folder.path().join("3"), "user.a").unwrap();
     for _ in 0..2 {
-        let found = take(Wanted::Details);
+        let found = take(details);
         assert_eq!((attributes(&found, "3"), attributes(&found, "4")), (0, 1));
     }
 }
@@ -423,7 +427,7 @@ fn a_cache_that_lies_is_caught_and_not_believed_in_anything() {
     for record in &mut records {
         record[79] ^= 1;
     }
-    cache.replace(records);
+    cache.replace(records, true);
     cache.save().unwrap();
     let found = take_cached(later(), folder.path(), state.path());
     assert!(found.cache.lied.is_some());
@@ -436,4 +440,92 @@ fn a_cache_that_lies_is_caught_and_not_believed_in_anything() {
         (after.cache.lied, after.inventory),
         (None, honest.inventory)
     );
+}
+
+/// Notes which files it is shown, and knows those that it has seen.
+#[derive(Default)]
+struct Shown(Mutex<Vec<(RelPath, Digest)>>);
+
+/// A content on its way to one.
+struct OneShown<'s>(&'s Shown, RelPath, Vec<u8>);
+
+impl Keeper for Shown {
+    fn has(&self, path: &RelPath, digest: &Digest) -> bool {
+        self.0.lock().unwrap().contains(&(path.clone(), *digest))
+    }
+
+    fn begin(
+        &self,
+        path: &RelPath,
+        _: std::os::fd::BorrowedFd<'_>,
+        _: u64,
+    ) -> std::io::Result<Box<dyn Content + '_>> {
+        Ok(Box::new(OneShown(self, path.clone(), Vec::new())))
+    }
+}
+
+impl Content for OneShown<'_> {
+    fn take_in(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.2.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, digest: Digest) -> std::io::Result<()> {
+        assert_eq!(digest, Digest::of(&self.2), "the whole content");
+        self.0.0.lock().unwrap().push((self.1, digest));
+        Ok(())
+    }
+}
+
+#[test]
+fn each_keeper_is_shown_what_it_has_not_seen_and_a_file_is_read_once_for_all() {
+    let (folder, state) = (many(40), tempfile::tempdir().unwrap());
+    let (first, second) = (Shown::default(), Shown::default());
+    let take = |keepers: &[&dyn Keeper]| {
+        let mut cache = Cache::load(&state.path().join("cache"), folder.path(), &mac);
+        let wanted = Wanted {
+            details: false,
+            keepers,
+        };
+        let request = Plain::new();
+        let found = take_at(
+            (later(), wanted),
+            &request.of(folder.path()),
+            Some(&mut cache),
+        );
+        cache.save().unwrap();
+        let taken = found.unwrap().taken;
+        (taken.cache.reused + taken.cache.rechecked, taken.inventory)
+    };
+    let count = |shown: &Shown| shown.0.lock().unwrap().len();
+    let (reused, inventory) = take(&[&first]);
+    assert_eq!((reused, count(&first)), (0, 40));
+    // Digests are known by now, and one of both has to see everything.
+    assert_eq!(take(&[&first, &second]), (0, inventory.clone()));
+    assert_eq!((count(&first), count(&second)), (40, 40));
+    assert_eq!(take(&[&first, &second]), (40, inventory.clone()));
+    // The same content elsewhere is another file to look at.
+    fs::rename(folder.path().join("3"), folder.path().join("three")).unwrap();
+    fs::write(folder.path().join("4"), "four").unwrap();
+    assert_eq!(take(&[&first, &second]).0, 38);
+    assert_eq!((count(&first), count(&second)), (42, 42));
+}
+
+#[test]
+fn a_walk_that_leaves_files_out_forgets_nothing_of_them() {
+    let (folder, state) = (many(60), tempfile::tempdir().unwrap());
+    let all = || take_cached(later(), folder.path(), state.path()).cache;
+    all();
+    let plain = Plain {
+        globs: Globs::compile(&["1*".to_owned()]).unwrap(),
+        ..Plain::new()
+    };
+    for _ in 0..3 {
+        let mut cache = Cache::load(&state.path().join("cache"), folder.path(), &mac);
+        let wanted = (later(), Wanted::default());
+        take_at(wanted, &plain.of(folder.path()), Some(&mut cache)).unwrap();
+        cache.save().unwrap();
+    }
+    let used = all();
+    assert_eq!(used.reused + used.rechecked, 60);
 }

@@ -1,6 +1,7 @@
 //! Verdicts on made-up runs whose truth is known.
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod again;
 mod run;
 mod verdict;
 

@@ -9,7 +9,7 @@ use crate::policy::{self, Metric};
 use crate::profile::{ALL_STAGES, RunJudgement, RunRequest, judge_run};
 use crate::report::Verdict;
 
-fn record(run: &str, stage: &str, wall_seconds: f64) -> Record {
+pub(super) fn record(run: &str, stage: &str, wall_seconds: f64) -> Record {
     let at = Timestamp::from_unix_seconds(1_795_442_760);
     Record {
         record_version: RECORD_VERSION.into(),
@@ -35,7 +35,7 @@ fn record(run: &str, stage: &str, wall_seconds: f64) -> Record {
     }
 }
 
-fn wall() -> policy::Profile {
+pub(super) fn wall() -> policy::Profile {
     policy::Profile {
         gate: vec![Metric::WallSeconds],
         ..policy::Profile::default()
