@@ -27,6 +27,8 @@ const SUSPICIOUS: f64 = 0.22;
 const UNSETTLED: (f64, f64) = (0.2, 0.1);
 /// What chance does this rarely, and yet no look convicts, is inconclusive.
 const DOUBTFUL: f64 = 0.05;
+/// A second look sees at least this share of what the first saw.
+const SEEN_AGAIN_SHARE: f64 = 0.5;
 /// Changes below this share of the floor on effects are not looked into.
 const FLOOR_SHARE: f64 = 0.75;
 
@@ -107,11 +109,13 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// This verdict of a regression, where a second look is likely to have seen one too; else that look's own.
+    /// This verdict of a regression, where a second look sees one too or is likely to; else that look's own.
     /// `machine` is what of it was taken out, as a logarithm.
     pub(super) fn held_against(&self, again: Self, (floor, machine): (f64, f64)) -> Self {
-        let is_there = again.p.is_some_and(|p| p < DOUBTFUL)
-            && again.effect.is_some_and(|effect| effect > floor);
+        let effect = |of: &Self| of.effect.unwrap_or_default().ln_1p();
+        let least = (effect(self) * SEEN_AGAIN_SHARE).max(floor.ln_1p());
+        let is_likely = again.p.is_some_and(|p| p < DOUBTFUL) && effect(&again) > least;
+        let is_there = is_likely || again.verdict == GateVerdict::Regression;
         let (kept, told) = match is_there {
             true => (self, "a second look, some time later, agrees: "),
             false => (&again, "a first look found it slower, this one no longer: "),

@@ -104,6 +104,9 @@ fn what_every_stage_lost_meanwhile_is_the_machine_and_not_the_stage() {
     // Beyond what the others lost it is still slower.
     let worse = seen_again([1.05, 1.21, 1.05, 1.05], &["build", "ship", "test"]);
     assert_eq!(pack(&worse).0, GateVerdict::Regression);
+    // What is left of it is too little to be the same.
+    let less = seen_again([1.0, 1.05, 1.0, 1.0], &["build", "ship", "test"]);
+    assert_eq!(pack(&less).0, GateVerdict::Inconclusive);
     // One other stage may be slower for a reason of its own.
     let alone = seen_again(crowded, &["ship"]);
     assert_eq!(pack(&alone).0, GateVerdict::Regression);
