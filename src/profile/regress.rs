@@ -122,7 +122,7 @@ impl Judgement {
         };
         let other = if is_there { &again } else { self };
         let mut why = format!("{}; {told}{}", kept.why, other.change());
-        if machine > 0.0 {
+        if machine >= 0.001 {
             let share = percent(share(machine));
             why.push_str(&format!(
                 "; meanwhile other stages were {share} slower, which was taken out"

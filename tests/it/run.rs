@@ -545,3 +545,19 @@ fn an_interrupted_run_takes_the_trees_back() {
     assert!(ran.stderr.contains("rolled back"), "{ran:?}");
     assert!(is_untouched(&place));
 }
+
+#[test]
+fn a_stage_that_takes_longer_than_was_expected_is_told_and_not_stopped() {
+    let place = place();
+    place.write("pause", "0");
+    policy(&place, "sleep $(cat pause)", json!({}));
+    for (pause, expected) in [("0", false), ("0", false), ("0", false), ("3", true)] {
+        place.write("pause", pause);
+        let ran = run(&place, &["--no-sign"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let told = codes(&ran.json()).contains(&"run.budget_exceeded".to_owned());
+        let predicted = ran.json()["budget"][0]["advice"]["budget_seconds"].as_f64();
+        // A machine that took that long for nothing expects as much.
+        assert_eq!(told, expected && predicted.unwrap() < 2.0, "{ran:?}");
+    }
+}
