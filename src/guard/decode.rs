@@ -143,6 +143,7 @@ fn digit_runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
         true => digits_before.next_multiple_of(4) - digits_before,
         false => 0,
     };
+    let mut lines_end = 0;
     while let Some(Range { start, end }) = runs::find(text, at, BASE64_CHARS_MIN, is_digit_64) {
         at = end;
         let run = &text[start..end];
@@ -154,10 +155,10 @@ fn digit_runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
         let hex = is_hex.then(|| hex_of(run)).flatten();
         let (encoding, decoded, end) = match hex {
             Some(decoded) => (Encoding::Hex, Some(decoded), end),
-            None => {
-                let end = wrapped_end(text, (start, end));
-                (Encoding::Base64, base64_of(&text[start..end]), end)
-            }
+            None => match base64_at(text, start..end, &mut lines_end) {
+                Some((decoded, end)) => (Encoding::Base64, Some(decoded), end),
+                None => (Encoding::Base64, None, end),
+            },
         };
         if let Some(decoded) = decoded {
             at = end;
@@ -208,22 +209,40 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 static STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 static URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-fn base64_of(run: &[u8]) -> Option<Vec<u8>> {
-    let is_url = run.iter().any(|byte| matches!(byte, b'-' | b'_'));
-    if is_url && run.iter().any(|byte| matches!(byte, b'+' | b'/')) {
-        return None;
-    }
-    let engine = match is_url {
-        true => &URL_SAFE,
-        false => &STANDARD,
-    };
+/// What a run says, with the lines that it goes on over if they say something together, and where it ends
+/// then. Before `lines_end` they are known not to: looking at them from each of their lines would take a
+/// square of their number.
+fn base64_at(text: &[u8], run: Range<usize>, lines_end: &mut usize) -> Option<(Vec<u8>, usize)> {
     // Most runs are names and digests; a few bytes tell.
     let mut trial = [0; TRIAL_BYTES];
-    let digits = run.get(..TRIAL_BYTES / 3 * 4)?;
-    engine.decode_slice(digits, &mut trial).ok()?;
+    let digits = text[run.clone()].get(..TRIAL_BYTES / 3 * 4)?;
+    engine_of(digits)?.decode_slice(digits, &mut trial).ok()?;
     if !is_promising(&trial) {
         return None;
     }
+    if run.start >= *lines_end {
+        let end = wrapped_end(text, (run.start, run.end));
+        let decoded = base64_of(&text[run.start..end]);
+        if decoded.is_some() || end == run.end {
+            return decoded.zip(Some(end));
+        }
+        *lines_end = end;
+    }
+    base64_of(&text[run.clone()]).zip(Some(run.end))
+}
+
+/// What decodes digits of one alphabet; `None` where they are of both.
+fn engine_of(digits: &[u8]) -> Option<&'static GeneralPurpose> {
+    let has = |either: [u8; 2]| digits.iter().any(|byte| either.contains(byte));
+    match has(*b"-_") {
+        true if has(*b"+/") => None,
+        true => Some(&URL_SAFE),
+        false => Some(&STANDARD),
+    }
+}
+
+fn base64_of(run: &[u8]) -> Option<Vec<u8>> {
+    let engine = engine_of(run)?;
     let mut digits: Vec<u8> = run
         .iter()
         .copied()
@@ -510,6 +529,25 @@ mod tests {
         ] {
             assert!(decoded(text).is_empty(), "{text}: {:?}", decoded(text));
         }
+    }
+
+    /// Whoever looks at the rest of the file from each of its lines does not come to an end.
+    #[test]
+    fn lines_that_say_nothing_together_are_decoded_one_by_one() {
+        let line = STANDARD.encode("a line of text that is as long as mail allows, to this");
+        assert!(line.len() == 72 && line.bytes().all(is_digit_64));
+        // Of both alphabets.
+        let odd = format!("{}+-{}\n", &line[..35], &line[37..]);
+        let text = format!("{line}\n").repeat(40_000) + &odd + &format!("{line}\n").repeat(40_000);
+        let all = decode_all(text.as_bytes(), 0);
+        assert_eq!(all.len(), 80_000);
+        assert!(
+            all.iter()
+                .all(|one| one.text.starts_with(b"a line of text"))
+        );
+        // And what nobody reads is passed over line by line.
+        let nothing = format!("{}\n", STANDARD.encode([0xff; 57])).repeat(80_000);
+        assert!(decode_all(nothing.as_bytes(), 0).is_empty());
     }
 
     #[test]
