@@ -105,6 +105,8 @@ fn a_good_run_leaves_trees_sealed_and_its_report_holds_every_verbs() {
     assert_eq!(report["profile"]["stages"][0]["stage"], "pack");
     assert_eq!(report["budget"][0]["stage"], "pack");
     assert_eq!(report["guard"]["coverage"]["files"], 4);
+    // Guard looked into all of them while others read them.
+    assert_eq!(report["guard"]["coverage"]["reused"], 4);
     assert_eq!(report["sign"]["manifests"].as_array().unwrap().len(), 2);
     assert_eq!(report["verify"]["summary"]["valid"], 2);
     assert_eq!(place.read("output/one"), "one\nmore\n");
