@@ -246,9 +246,8 @@ impl GuardArgs {
         let evaluation = match &joined {
             Joined::Nothing => {
                 let mut evaluation = self.scan(context, request)?;
-                evaluation
-                    .findings
-                    .extend(request.examiner.and_then(unsaved));
+                let memory = request.examiner.map(remembered);
+                evaluation.findings.extend(memory.unwrap_or_default());
                 evaluation
             }
             Joined::Whole(merged) => self.scan_again(context, (request, merged))?,
@@ -422,11 +421,14 @@ fn secret_of_cache(context: &Context<'_>) -> Result<Rc<Secret>, Failure> {
     active.map_err(spine::key_failure)
 }
 
-/// That what was met could not be remembered.
-pub(super) fn unsaved(examiner: &Examiner<'_>) -> Option<Finding> {
-    let error = examiner.save().err()?;
-    let text = format!("{error}: {}", error.source);
-    Some(Finding::new(&codes::CACHE_DISCARDED, text))
+/// Remembers what was met. That it could not, or that what was remembered before was not believed, is told.
+pub(super) fn remembered(examiner: &Examiner<'_>) -> Vec<Finding> {
+    let discarded = examiner.discarded().map(str::to_owned);
+    let unsaved = examiner.save().err();
+    let unsaved = unsaved.map(|error| format!("{error}: {}", error.source));
+    let told = discarded.into_iter().chain(unsaved);
+    told.map(|text| Finding::new(&codes::CACHE_DISCARDED, text))
+        .collect()
 }
 
 /// The operations that the policy's stages declare, held against its lists; of those that run.

@@ -142,7 +142,8 @@ impl<'a> Scan<'a> {
             ..self.request(&there, self.kept.as_ref(), &[])
         };
         let mut evaluation = guard::evaluate(&request).map_err(verb::failure)?;
-        evaluation.findings.extend(examiner.and_then(verb::unsaved));
+        let memory = examiner.map(verb::remembered);
+        evaluation.findings.extend(memory.unwrap_or_default());
         let violations = violations(&evaluation.findings);
         let redactor = evaluation.redactor.clone();
         let report = guard_report::report(

@@ -291,9 +291,10 @@ fn look_at_known(
     let looked = sources
         .par_iter()
         .map_init(Scratch::default, |scratch, source| {
-            let seen = known
-                .and_then(|known| look_outside(tools, source, clean(known, source)?).into())
-                .unwrap_or_else(|| look(tools, scratch, (Origin::File(root), source)));
+            let seen = match known.and_then(|known| clean(known, source)) {
+                Some(clean) => look_outside(tools, source, clean),
+                None => look(tools, scratch, (Origin::File(root), source)),
+            };
             progress.files_done.fetch_add(1, Ordering::Relaxed);
             seen
         })
@@ -335,20 +336,11 @@ fn remembered(
         gathered.found.push(Found::by_code(code, &place, text));
     };
     let mut cache = Cache::load(memory.directory, target, memory.mac);
-    for reason in [cache.discarded(), examiner.discarded()]
-        .into_iter()
-        .flatten()
-    {
+    if let Some(reason) = cache.discarded() {
         tell(&codes::CACHE_DISCARDED, reason.to_owned());
     }
     let exempt = exempt(request, target);
-    let walk = inventory::Request {
-        root: target,
-        excludes,
-        exempt: &exempt,
-        expected: None,
-        progress: request.progress,
-    };
+    let walk = walk(request, (target, excludes), &exempt);
     let taken = inventory::take_shown(&walk, Some(&mut cache), examiner);
     let taken = taken.map_err(|error| match error {
         CopyError::Take(error) => GuardError::Take(error),
@@ -374,6 +366,21 @@ fn remembered(
         gathered.found.push(lied);
     }
     Ok(taken.inventory)
+}
+
+/// How a target is walked.
+fn walk<'w>(
+    request: &Request<'w>,
+    (target, excludes): (&'w Path, &'w Globs),
+    exempt: &'w [RelPath],
+) -> inventory::Request<'w> {
+    inventory::Request {
+        root: target,
+        excludes,
+        exempt,
+        expected: None,
+        progress: request.progress,
+    }
 }
 
 /// What of a target is never scanned.
@@ -430,13 +437,7 @@ fn walked(
         });
     }
     let exempt = exempt(request, target);
-    let walk = inventory::Request {
-        root: target,
-        excludes,
-        exempt: &exempt,
-        expected: None,
-        progress: request.progress,
-    };
+    let walk = walk(request, (target, excludes), &exempt);
     let listing = match taken {
         Some(taken) => inventory::list_known(&walk, taken),
         None => inventory::list(&walk)?,

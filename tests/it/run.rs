@@ -563,3 +563,19 @@ fn a_stage_that_takes_longer_than_was_expected_is_told_and_not_stopped() {
         assert_eq!(told, expected && predicted.unwrap() < 2.0, "{ran:?}");
     }
 }
+
+#[test]
+fn what_others_wrote_into_the_memory_of_guard_is_told_and_not_believed() {
+    let place = place();
+    policy(&place, "echo more >> output/one", json!({}));
+    assert_eq!(run(&place, &[]).code, 0);
+    let memory = place.at(".agp/cache/cleared");
+    let mut bytes = std::fs::read(&memory).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&memory, bytes).unwrap();
+    let ran = run(&place, &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = |ran: &Ran| codes(&ran.json()).contains(&"cache.discarded".to_owned());
+    assert!(told(&ran), "{ran:?}");
+    assert!(!told(&run(&place, &[])));
+}
