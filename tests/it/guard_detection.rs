@@ -299,3 +299,80 @@ fn text_of_two_bytes_a_character_is_read() {
     let expected = ["bare.txt", "big.txt", "little.txt"].map(String::from);
     assert_eq!(found_paths(&place), expected.into());
 }
+
+/// Fault of scanners that print as threads finish: two runs of one tree differ, and no report can be compared.
+#[test]
+fn every_byte_of_the_answer_is_the_same_however_many_threads_there_are() {
+    let mut place = Place::new();
+    place.set("SALT", "a salt that stays, for fingerprints");
+    let policy = "{\"policy_guard\": {\"fingerprint_salt_env\": \"SALT\"}}";
+    place.write("policy.json", policy);
+    for number in 0..120 {
+        let text = match number % 3 {
+            0 => format!("token = \"ghp_{}\"\n", drawn(36, number)),
+            1 => format!("{}word: \"{}\"\n", "pass", drawn(20, number)).repeat(3),
+            _ => "nothing to see\n".repeat(5000),
+        };
+        place.write(&format!("assets/{}/{number}.yml", number % 7), text);
+    }
+    // Longer than a window.
+    let long = format!("{}\n", "x y ".repeat(2_000_000));
+    place.write(
+        "assets/long.txt",
+        long + &format!("ghp_{}\n", drawn(36, 999)),
+    );
+    let answer = |jobs: &str| {
+        let formats = ["csv", "junit", "gitlab", "markdown"];
+        let mut words = [
+            "guard",
+            "--target",
+            "assets",
+            "-c",
+            "policy.json",
+            "--jobs",
+            jobs,
+            "--verbose",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for format in formats {
+            words.extend(["--report".to_owned(), format!("{format}={format}.out")]);
+        }
+        let ran = place.run(&words);
+        assert_eq!(ran.code, 19, "{ran:?}");
+        let read = |format: &str| place.read(&format!("{format}.out"));
+        (ran.stdout, formats.map(read))
+    };
+    let one = answer("1");
+    assert!(one.0.lines().count() > 80, "{}", one.0);
+    for jobs in ["2", "8", "8"] {
+        let other = answer(jobs);
+        assert!(one.0 == other.0, "{jobs}");
+        for (ours, theirs) in one.1.iter().zip(&other.1) {
+            let kept = |text: &str| -> Vec<String> {
+                // When it ran, how long, and what it is called.
+                let volatile = [
+                    "timestamp=",
+                    "time=",
+                    "run_id",
+                    "run ",
+                    "| duration |",
+                    "| run |",
+                ];
+                let lines = text
+                    .lines()
+                    .filter(|line| !volatile.iter().any(|word| line.contains(word)));
+                lines.map(str::to_owned).collect()
+            };
+            let differing = kept(ours)
+                .into_iter()
+                .zip(kept(theirs))
+                .find(|(a, b)| a != b);
+            assert_eq!(
+                (differing, kept(ours).len()),
+                (None, kept(theirs).len()),
+                "{jobs}"
+            );
+        }
+    }
+}
