@@ -21,6 +21,10 @@ use crate::inventory::Progress;
 
 /// How much of a file decides what it is.
 pub(super) const HEAD_BYTES: usize = 8192;
+/// The beginning of a file that stands for one kept elsewhere by Git LFS.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+/// The longest pointer that Git LFS writes, in bytes; shorter than a head.
+const LFS_POINTER_BYTES_MAX: usize = 1024;
 /// Files inside files inside files: no further.
 const DEPTH_MAX: u64 = 4;
 /// What any file may expand to.
@@ -45,6 +49,8 @@ pub(super) struct Inspection {
     pub(super) members: u64,
     /// Encoded texts that were decoded.
     pub(super) decoded: u64,
+    /// Whether it only stands for a file that Git LFS keeps elsewhere.
+    pub(super) is_lfs_pointer: bool,
     /// What could not be looked at.
     pub(super) gaps: Vec<Gap>,
     /// What their authors say of findings: a line's marker, and the file inside an archive.
@@ -180,8 +186,9 @@ impl<'a> Inspector<'a> {
         let form = form_of(&head);
         let item = place.item(self.shown);
         let mut watch = self.tools.checks.watch(item, (&head, form.wide()));
-        if place.depth > 0 {
-            self.note_member(place, None);
+        match place.depth {
+            0 => self.out.is_lfs_pointer = is_lfs_pointer(&head),
+            _ => self.note_member(place, None),
         }
         if matches!(form, Form::Compressed(_) | Form::Tar | Form::Zip) {
             self.out.noted.extend(watch.finish());
@@ -370,6 +377,11 @@ fn whole<'h, 'r: 'h>(bytes: Bytes<'r>, head: &'h [u8]) -> Box<dyn Read + 'h> {
         Bytes::File(file) => Box::new(head.chain(file)),
         Bytes::Stream(stream) => Box::new(head.chain(stream)),
     }
+}
+
+/// Whether a file that begins so holds only a pointer to what Git LFS keeps elsewhere.
+fn is_lfs_pointer(head: &[u8]) -> bool {
+    head.len() <= LFS_POINTER_BYTES_MAX && head.starts_with(LFS_POINTER)
 }
 
 fn form_of(head: &[u8]) -> Form {

@@ -3,7 +3,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 use super::content;
 use super::content::{Bytes, Gap, Inspector, Located, Tools};
@@ -44,16 +44,6 @@ pub(super) enum Origin<'o> {
         /// Gives exactly so many.
         reader: &'o mut dyn Read,
     },
-}
-
-/// The beginning of a file that stands for one kept elsewhere by Git LFS.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
-/// The longest pointer that Git LFS writes, in bytes.
-const LFS_POINTER_BYTES_MAX: usize = 1024;
-
-/// Whether a file holds only a pointer to what Git LFS keeps elsewhere.
-pub(super) fn is_lfs_pointer(content: &[u8]) -> bool {
-    content.len() <= LFS_POINTER_BYTES_MAX && content.starts_with(LFS_POINTER)
 }
 
 /// What looking at an entry gave.
@@ -129,7 +119,7 @@ fn look_into(
         seen.found.extend(tools.checks.entry(item, &facts));
         return Ok(());
     }
-    let (bytes, mode, size_bytes) = inside(origin, source, seen)?;
+    let (bytes, mode, size_bytes) = inside(origin, source)?;
     (facts.mode, facts.size_bytes) = (mode, size_bytes);
     seen.found.extend(tools.checks.entry(item, &facts));
     look_inside((tools, scratch), (bytes, size_bytes), source, seen)
@@ -151,6 +141,7 @@ pub(super) fn look_inside(
     seen.bytes = inspection.bytes;
     seen.members = inspection.members;
     seen.decoded = inspection.decoded;
+    seen.is_lfs_pointer = inspection.is_lfs_pointer;
     seen.is_partial = !inspection.gaps.is_empty();
     seen.found.extend(inspection.noted);
     let matches = inspection.matches.into_iter();
@@ -210,20 +201,11 @@ fn outside(origin: Origin<'_>, source: &Source) -> io::Result<(u32, Option<Vec<u
 }
 
 /// The content of a file, its permission bits and its size.
-fn inside<'o>(
-    origin: Origin<'o>,
-    source: &Source,
-    seen: &mut Seen,
-) -> io::Result<(Bytes<'o>, u32, u64)> {
+fn inside<'o>(origin: Origin<'o>, source: &Source) -> io::Result<(Bytes<'o>, u32, u64)> {
     match origin {
         Origin::File(root) => {
             let (file, metadata) = open(root, &source.path)?;
             let mode = metadata.permissions().mode() & 0o7777;
-            if metadata.len() <= LFS_POINTER_BYTES_MAX as u64 {
-                let mut content = [0; LFS_POINTER_BYTES_MAX];
-                let length = file.read_at(&mut content, 0)?;
-                seen.is_lfs_pointer = is_lfs_pointer(&content[..length]);
-            }
             Ok((Bytes::File(file), mode, metadata.len()))
         }
         Origin::Blob {

@@ -15,7 +15,7 @@ use super::evaluate::{Coverage, GuardError, Request, look_at_files};
 use super::found::{Found, Place};
 use super::git::{Blob, Entry, GitError, Listing, Mode, Repository};
 use super::judge::Gathered;
-use super::look::{Origin, Seen, Source, is_lfs_pointer, look};
+use super::look::{Origin, Seen, Source, look};
 use super::scan::Scratch;
 use crate::base::beneath::Root;
 use crate::base::naming::path_within;
@@ -232,9 +232,7 @@ impl Look<'_, '_> {
                     size_bytes: held.bytes.len() as u64,
                     reader: &mut &*held.bytes,
                 };
-                let mut seen = look(self.tools, scratch, (origin, &held.source));
-                seen.is_lfs_pointer = is_lfs_pointer(&held.bytes);
-                seen
+                look(self.tools, scratch, (origin, &held.source))
             })
             .collect();
         let mut looked = held.iter().zip(looked);

@@ -27,6 +27,8 @@ fn tree() -> Place {
         place.write(&format!("tree/{number}.txt"), format!("content {number}\n"));
     }
     place.write("tree/app.conf", secret_line());
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n";
+    place.write("tree/model.bin", pointer);
     settle();
     place
 }
@@ -63,7 +65,14 @@ fn agreed(place: &Place) -> u64 {
     let (code_with, with) = guard(place, &["--cache"]);
     assert_eq!(code, code_with);
     assert_eq!(found(&without), found(&with));
-    for counted in ["files", "bytes", "members", "decoded", "partial"] {
+    for counted in [
+        "files",
+        "bytes",
+        "members",
+        "decoded",
+        "partial",
+        "lfs_pointers",
+    ] {
         let of = |report: &Value| report["coverage"][counted].clone();
         assert_eq!(of(&without), of(&with), "{counted}");
     }
