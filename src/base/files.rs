@@ -31,6 +31,11 @@ impl FileError {
         let path = path.to_owned();
         move |source| Self { act, path, source }
     }
+
+    /// What could not be done, and what the system said, in one text.
+    pub fn in_full(&self) -> String {
+        format!("{self}: {}", self.source)
+    }
 }
 
 /// Reads a regular file of at most `bytes_max` bytes; links in its path are followed.

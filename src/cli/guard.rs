@@ -424,8 +424,7 @@ fn secret_of_cache(context: &Context<'_>) -> Result<Rc<Secret>, Failure> {
 /// Remembers what was met. That it could not, or that what was remembered before was not believed, is told.
 pub(super) fn remembered(examiner: &Examiner<'_>) -> Vec<Finding> {
     let discarded = examiner.discarded().map(str::to_owned);
-    let unsaved = examiner.save().err();
-    let unsaved = unsaved.map(|error| format!("{error}: {}", error.source));
+    let unsaved = examiner.save().err().map(|error| error.in_full());
     let told = discarded.into_iter().chain(unsaved);
     told.map(|text| Finding::new(&codes::CACHE_DISCARDED, text))
         .collect()

@@ -32,7 +32,7 @@ use crate::base::naming::{below, path_within, shown};
 use crate::base::relpath::RelPath;
 use crate::base::units::printable;
 use crate::inventory::{
-    self, Cache, CopyError, Entry, Globs, Inventory, Listing, Progress, TakeError,
+    self, Cache, CacheUse, CopyError, Entry, Globs, Inventory, Listing, Progress, TakeError,
 };
 use crate::policy::Policy;
 use crate::report::{Finding, codes};
@@ -350,19 +350,15 @@ fn remembered(
         }),
     })?;
     if let Err(error) = cache.save() {
-        tell(
-            &codes::CACHE_DISCARDED,
-            format!("{error}: {}", error.source),
-        );
+        tell(&codes::CACHE_DISCARDED, error.in_full());
     }
     if let Some(path) = &taken.cache.lied {
-        let text = "the digest cache had another digest than the file";
         let path = below(&shown(target), path);
         let place = Place {
             shown: &path,
             ..Place::default()
         };
-        let lied = Found::by_code(&codes::CACHE_MISMATCH, &place, text);
+        let lied = Found::by_code(&codes::CACHE_MISMATCH, &place, CacheUse::LIE);
         gathered.found.push(lied);
     }
     Ok(taken.inventory)

@@ -9,7 +9,8 @@ use crate::base::relpath::RelPath;
 use crate::base::shard::Shard;
 use crate::base::units;
 use crate::inventory::{
-    self, Cache, ChangeKind, Entry, Inventory, Problem, ProblemKind, Share, TakeError, Taken,
+    self, Cache, CacheUse, ChangeKind, Entry, Inventory, Problem, ProblemKind, Share, TakeError,
+    Taken,
 };
 use crate::report::{Finding, codes};
 use crate::seal::Secret;
@@ -136,12 +137,11 @@ pub(super) fn take(
     }
     let taken = inventory::take(request, Some(&mut cache))?;
     if let Err(error) = cache.save() {
-        discard(format!("{error}: {}", error.source));
+        discard(error.in_full());
     }
     if let Some(path) = &taken.cache.lied {
-        let text = "the digest cache had another digest than the file";
-        findings
-            .push(Finding::new(&codes::CACHE_MISMATCH, text).at(below(&shown(request.root), path)));
+        let lied = Finding::new(&codes::CACHE_MISMATCH, CacheUse::LIE);
+        findings.push(lied.at(below(&shown(request.root), path)));
     }
     Ok((taken, findings))
 }

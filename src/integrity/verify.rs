@@ -197,10 +197,7 @@ fn parse_manifest(path: &Path) -> Result<Parsed, Finding> {
         let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         match is_link {
             true => Finding::new(&codes::MANIFEST_SYMLINK, "the manifest is a symbolic link"),
-            false => Finding::new(
-                &codes::MANIFEST_UNREADABLE,
-                format!("{error}: {}", error.source),
-            ),
+            false => Finding::new(&codes::MANIFEST_UNREADABLE, error.in_full()),
         }
     })?;
     parse::read(file).map_err(|error| {

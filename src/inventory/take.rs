@@ -57,6 +57,11 @@ pub struct CacheUse {
     pub lied: Option<RelPath>,
 }
 
+impl CacheUse {
+    /// That a digest was wrong, for people.
+    pub const LIE: &str = "the digest cache had another digest than the file";
+}
+
 /// Takes the inventory of a tree. A cache, when given, saves reading what did not change, and then
 /// knows this tree; keeping it ([`Cache::save`]) is the caller's choice.
 ///

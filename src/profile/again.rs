@@ -9,7 +9,6 @@ use super::gate::{RunJudgement, RunRequest, StageJudgement, judge_run};
 use super::numbers::median;
 use super::regress::{self, Judgement, Series};
 use super::series;
-use crate::history::GateVerdict;
 use crate::policy::Metric;
 
 /// Fewer other stages do not tell how fast the machine is.
@@ -26,10 +25,10 @@ pub fn judge_again(
     let mut stages = first.stages;
     let others: Vec<StageJudgement> = stages
         .iter()
-        .filter(|one| !is_slower(one) && others.contains(&one.stage))
+        .filter(|one| !one.is_slower() && others.contains(&one.stage))
         .filter_map(|one| same(&second, one).cloned())
         .collect();
-    for one in stages.iter_mut().filter(|one| is_slower(one)) {
+    for one in stages.iter_mut().filter(|one| one.is_slower()) {
         let Some(again) = same(&second, one) else {
             continue;
         };
@@ -44,10 +43,6 @@ pub fn judge_again(
     }
     let members = stages.len();
     RunJudgement::of(request, (stages, members), BTreeMap::new())
-}
-
-fn is_slower(one: &StageJudgement) -> bool {
-    one.judgement.verdict == GateVerdict::Regression
 }
 
 fn same<'s>(stages: &'s [StageJudgement], one: &StageJudgement) -> Option<&'s StageJudgement> {

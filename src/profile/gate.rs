@@ -334,6 +334,11 @@ fn findings(
 }
 
 impl StageJudgement {
+    /// Whether it is a regression.
+    pub fn is_slower(&self) -> bool {
+        self.judgement.verdict == GateVerdict::Regression
+    }
+
     /// `cpu_seconds` of stage `pack`.
     fn subject(&self) -> String {
         let metric = metric_name(self.metric);

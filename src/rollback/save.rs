@@ -9,7 +9,8 @@ use crate::base::clock::Timestamp;
 use crate::base::naming;
 use crate::base::relpath::RelPath;
 use crate::inventory::{
-    self, Cache, Detailed, Details, Entry, Globs, Inventory, Keeper, Kind, ProblemKind, Special,
+    self, Cache, CacheUse, Detailed, Details, Entry, Globs, Inventory, Keeper, Kind, ProblemKind,
+    Special,
 };
 use crate::report::{AuditHead, Finding, codes};
 use crate::seal::Secret;
@@ -100,8 +101,8 @@ fn save_all(
         let found = inventory::take_detailed(&walk, Some(&mut cache), &keepers)?;
         reused += found.taken.cache.reused;
         if let Some(path) = &found.taken.cache.lied {
-            let text = "the digest cache had another digest than the file";
-            findings.push(Finding::new(&codes::CACHE_MISMATCH, text).at(below(name, Some(path))));
+            let lied = Finding::new(&codes::CACHE_MISMATCH, CacheUse::LIE);
+            findings.push(lied.at(below(name, Some(path))));
         }
         let (target, problems) = target((name, path), found, exempt);
         refused.extend(problems);
@@ -134,8 +135,7 @@ fn save_all(
 /// That a cache could not be kept: the next snapshot reads every file, and is as good.
 fn unsaved(cache: &Cache<'_>) -> Option<Finding> {
     let error = cache.save().err()?;
-    let text = format!("{error}: {}", error.source);
-    Some(Finding::new(&codes::CACHE_DISCARDED, text))
+    Some(Finding::new(&codes::CACHE_DISCARDED, error.in_full()))
 }
 
 /// A snapshot of nothing, which is never written.

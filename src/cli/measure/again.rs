@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::history::{self, Past};
 use super::run::Measured;
 use crate::cli::spine::Context;
-use crate::history::{GateVerdict, Record};
-use crate::profile::{RunJudgement, StageJudgement};
+use crate::history::Record;
+use crate::profile::RunJudgement;
 
 /// Over how long its runs are spread: a crowded machine stays so for seconds.
 const SPREAD: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ impl SecondLook {
         first: RunJudgement,
         measured: &[Measured<'_>],
     ) -> Result<Self, RunJudgement> {
-        let slower = first.stages.iter().filter(|one| is_slower(one));
+        let slower = first.stages.iter().filter(|one| one.is_slower());
         let Some(runs) = slower.map(|one| one.judgement.runs).max() else {
             return Err(first);
         };
@@ -82,11 +82,7 @@ impl SecondLook {
     }
 }
 
-fn is_slower(one: &StageJudgement) -> bool {
-    one.judgement.verdict == GateVerdict::Regression
-}
-
 fn is_named(first: &RunJudgement, stage: &str) -> bool {
-    let mut slower = first.stages.iter().filter(|one| is_slower(one));
+    let mut slower = first.stages.iter().filter(|one| one.is_slower());
     slower.any(|one| one.needs_all || one.stage == stage)
 }

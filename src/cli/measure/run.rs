@@ -1,7 +1,6 @@
 //! Stages in their order, each as often as it takes, and the report of it all.
 
 use std::ffi::OsString;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::again::SecondLook;
@@ -233,7 +232,7 @@ impl<'a> Session<'a> {
     pub(super) fn pause(&self, duration: Duration) -> Result<(), Failure> {
         let end = Instant::now() + duration;
         while Instant::now() < end {
-            if self.context.progress.interrupted.load(Ordering::Relaxed) {
+            if self.context.progress.is_interrupted() {
                 return Err(spine::interrupted());
             }
             std::thread::sleep(Duration::from_millis(20));
