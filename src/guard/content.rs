@@ -374,6 +374,7 @@ fn head_of(bytes: &mut Bytes<'_>) -> io::Result<Vec<u8>> {
 /// All of the content again, its head included.
 fn whole<'h, 'r: 'h>(bytes: Bytes<'r>, head: &'h [u8]) -> Box<dyn Read + 'h> {
     match bytes {
+        _ if head.len() < HEAD_BYTES => Box::new(head),
         Bytes::File(file) => Box::new(head.chain(file)),
         Bytes::Stream(stream) => Box::new(head.chain(stream)),
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::compression::Compression;
-use super::runs;
+use super::runs::{ByteSet, DIGITS_MIN, Text};
 
 use base64::Engine;
 use base64::alphabet;
@@ -15,7 +15,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
 
 /// The shortest run of base64 digits that is decoded: fifteen bytes.
-const BASE64_CHARS_MIN: usize = 20;
+const BASE64_CHARS_MIN: usize = DIGITS_MIN;
 /// The shortest run of hexadecimal digits that is decoded: sixteen bytes.
 const HEX_CHARS_MIN: usize = 32;
 /// The shortest run of wide characters.
@@ -95,9 +95,10 @@ impl Decoded {
 /// Everything encoded in a text that decodes to something readable, sorted by place.
 ///
 /// `digits_before` is how many digits of a run that the text begins in stand before the text.
-pub(super) fn decode_all(text: &[u8], digits_before: usize) -> Vec<Decoded> {
+pub(super) fn decode_all(text: &Text<'_>, digits_before: usize) -> Vec<Decoded> {
     let mut found = Vec::new();
     digit_runs(text, digits_before, &mut found);
+    let text = text.bytes;
     if memchr::memchr(0, text).is_some() {
         wide(text, &mut found);
     }
@@ -106,25 +107,6 @@ pub(super) fn decode_all(text: &[u8], digits_before: usize) -> Vec<Decoded> {
     found
 }
 
-const DIGIT_64: u8 = 1;
-const DIGIT_16: u8 = 2;
-
-/// For each byte whether it is a digit of base 64 (either alphabet) and of base 16.
-const CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let class = match byte as u8 {
-            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => DIGIT_64 | DIGIT_16,
-            b'g'..=b'z' | b'G'..=b'Z' | b'+' | b'/' | b'-' | b'_' => DIGIT_64,
-            _ => 0,
-        };
-        classes[byte] = class;
-        byte += 1;
-    }
-    classes
-};
-
 /// How many digits a text ends with.
 pub(super) fn digits_at_end(text: &[u8]) -> usize {
     let digits = text.iter().rev().take_while(|byte| is_digit_64(**byte));
@@ -132,11 +114,12 @@ pub(super) fn digits_at_end(text: &[u8]) -> usize {
 }
 
 fn is_digit_64(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & DIGIT_64 != 0
+    ByteSet::DIGITS.has(byte)
 }
 
 /// Runs of digits, the lines of a wrapped one together.
-fn digit_runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
+fn digit_runs(text: &Text<'_>, digits_before: usize, found: &mut Vec<Decoded>) {
+    let (runs, text) = (&text.digits, text.bytes);
     // Groups of four digits begin where the run does.
     let goes_on = text.first().is_some_and(|byte| is_digit_64(*byte));
     let mut at = match goes_on {
@@ -144,14 +127,15 @@ fn digit_runs(text: &[u8], digits_before: usize, found: &mut Vec<Decoded>) {
         false => 0,
     };
     let mut lines_end = 0;
-    while let Some(Range { start, end }) = runs::find(text, at, BASE64_CHARS_MIN, is_digit_64) {
-        at = end;
+    for known in runs {
+        let (start, end) = (known.start.max(at), known.end);
+        if end < start + BASE64_CHARS_MIN {
+            continue;
+        }
         let run = &text[start..end];
         let is_hex = run.len() >= HEX_CHARS_MIN
             && run.len().is_multiple_of(2)
-            && run
-                .iter()
-                .all(|byte| CLASSES[usize::from(*byte)] & DIGIT_16 != 0);
+            && run.iter().all(u8::is_ascii_hexdigit);
         let hex = is_hex.then(|| hex_of(run)).flatten();
         let (encoding, decoded, end) = match hex {
             Some(decoded) => (Encoding::Hex, Some(decoded), end),
@@ -466,7 +450,7 @@ mod tests {
         "the quick brown fox jumps over the lazy dog, said=\"nobody\" & went home / slept";
 
     fn decoded(text: &str) -> Vec<(Encoding, String)> {
-        let all = decode_all(text.as_bytes(), 0).into_iter();
+        let all = decode_all(&Text::new(text.as_bytes()), 0).into_iter();
         all.map(|one| {
             (
                 one.encoding,
@@ -539,7 +523,7 @@ mod tests {
         // Of both alphabets.
         let odd = format!("{}+-{}\n", &line[..35], &line[37..]);
         let text = format!("{line}\n").repeat(40_000) + &odd + &format!("{line}\n").repeat(40_000);
-        let all = decode_all(text.as_bytes(), 0);
+        let all = decode_all(&Text::new(text.as_bytes()), 0);
         assert_eq!(all.len(), 80_000);
         assert!(
             all.iter()
@@ -547,13 +531,13 @@ mod tests {
         );
         // And what nobody reads is passed over line by line.
         let nothing = format!("{}\n", STANDARD.encode([0xff; 57])).repeat(80_000);
-        assert!(decode_all(nothing.as_bytes(), 0).is_empty());
+        assert!(decode_all(&Text::new(nothing.as_bytes()), 0).is_empty());
     }
 
     #[test]
     fn a_decoded_byte_knows_where_it_came_from() {
         let text = "a = \"x%41y\"";
-        let all = decode_all(text.as_bytes(), 0);
+        let all = decode_all(&Text::new(text.as_bytes()), 0);
         assert_eq!(all[0].text, b"a = \"xAy\"");
         assert_eq!(all[0].origin(6), 6);
         assert_eq!(all[0].origin(7), 9);
@@ -562,7 +546,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_bring_it_down_and_places_are_inside(text in proptest::collection::vec(prop_oneof![Just(b'%'), Just(b'\\'), Just(b'&'), Just(b'='), Just(0), any::<u8>()], 0..300)) {
-            for one in decode_all(&text, 0) {
+            for one in decode_all(&Text::new(&text), 0) {
                 prop_assert!(one.range.end <= text.len());
                 prop_assert!(one.origin(one.text.len().saturating_sub(1)) < text.len().max(1));
             }

@@ -1,9 +1,9 @@
 //! Where the keywords of all rules stand in a text, in one pass: the part of the scan that every byte
 //! goes through. Knows no rule.
 //!
-//! Of each keyword the four bytes that are rarest in what people write are put into a set of bits, of
-//! the few that have only three those. Nearly every place of a text is done with a look into both
-//! sets; only where one holds are keywords compared.
+//! Of each keyword the four bytes that are rarest in what people write are put into a table, of the few
+//! that have only three those. Nearly every place of a text is done with a look into the table; only
+//! where it holds are keywords compared.
 
 use std::ops::Range;
 
@@ -13,10 +13,10 @@ use super::filter;
 pub(super) const KEYWORD_BYTES_MIN: usize = 3;
 /// Bytes of a longer keyword that are looked for first.
 const GRAM_BYTES: usize = 4;
-/// The bits of the short keywords' grams.
+/// The bits of a short keyword's gram.
 const SHORT: u32 = 0x00ff_ffff;
-/// A set of bits has 16 KiB, so that both stay in the first cache.
-const SET_BITS: u32 = 17;
+/// The table has 64 KiB: what texts say often stays in the first cache.
+const SLOT_BITS: u32 = 14;
 /// Lists of candidates.
 const LIST_BITS: u32 = 13;
 /// Places that one read of eight bytes covers.
@@ -27,8 +27,9 @@ const FOLD: u64 = 0x2020_2020_2020_2020;
 /// Keywords, ready to be found whatever their case.
 #[derive(Debug)]
 pub(super) struct Keywords {
-    long: Set,
-    short: Set,
+    /// By the first three bytes of grams, which sorts of a fourth one they have. Holds a few that nobody
+    /// put in.
+    slots: Box<[u32; 1 << SLOT_BITS]>,
     /// Where in `candidates` each list begins, and where the last one ends.
     lists: Vec<u16>,
     /// The rarest bytes of each candidate.
@@ -37,10 +38,6 @@ pub(super) struct Keywords {
     /// The keywords, one after the other.
     bytes: Vec<u8>,
 }
-
-/// A set of grams; holds a few that nobody put in.
-#[derive(Debug)]
-struct Set(Box<[u64; 1 << (SET_BITS - 6)]>);
 
 /// A keyword that is known by its rarest bytes.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +55,7 @@ impl Keywords {
     pub(super) fn new<'k>(keywords: impl Iterator<Item = &'k str>) -> Self {
         let mut all: Vec<(u32, Candidate)> = Vec::new();
         let mut index = Self {
-            long: Set::new(),
-            short: Set::new(),
+            slots: Box::new([0; 1 << SLOT_BITS]),
             lists: Vec::with_capacity((1 << LIST_BITS) + 1),
             grams: Vec::new(),
             candidates: Vec::new(),
@@ -74,10 +70,10 @@ impl Keywords {
                 continue;
             };
             let gram = gram_of(rarest);
-            match rarest.len() {
-                GRAM_BYTES => index.long.insert(gram),
-                _ => index.short.insert(gram),
-            }
+            index.slots[slot_of(gram)] |= match rarest.len() {
+                GRAM_BYTES => sort_of(gram),
+                _ => u32::MAX,
+            };
             let candidate = Candidate {
                 start: index.bytes.len() as u32,
                 length: keyword.len() as u16,
@@ -88,16 +84,15 @@ impl Keywords {
             index.bytes.extend_from_slice(keyword);
         }
         all.sort_by_key(|(gram, _)| list_of(*gram));
-        let (grams, candidates) = all.into_iter().unzip();
-        (index.grams, index.candidates) = (grams, candidates);
-        let mut next = 0;
+        (index.grams, index.candidates) = all.into_iter().unzip();
+        let mut places = index.grams.iter().map(|gram| list_of(*gram));
+        let mut place = places.next();
+        let mut passed = 0;
         for list in 0..=1 << LIST_BITS {
-            let grams = &index.grams[next..];
-            next += grams
-                .iter()
-                .take_while(|gram| list_of(**gram) < list)
-                .count();
-            index.lists.push(next as u16);
+            while place.is_some_and(|place| place < list) {
+                (place, passed) = (places.next(), passed + 1);
+            }
+            index.lists.push(passed);
         }
         index
     }
@@ -107,35 +102,48 @@ impl Keywords {
         let mut at = 0;
         while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
             let word = u64::from_le_bytes(*eight) | FOLD;
-            let mut hits = 0;
+            let gram = |step: usize| (word >> (8 * step)) as u32;
+            let mut any = 0;
             for step in 0..STEP {
-                let gram = (word >> (8 * step)) as u32;
-                hits |= (self.long.bit(gram) | self.short.bit(gram & SHORT)) << step;
+                any |= self.held(gram(step));
             }
-            while hits != 0 {
-                let step = hits.trailing_zeros() as usize;
-                let gram = (word >> (8 * step)) as u32;
-                if self.long.bit(gram) != 0 {
-                    self.compare(text, (at + step, gram), &mut tell);
+            if any != 0 {
+                for step in 0..STEP {
+                    if self.held(gram(step)) != 0 {
+                        self.compare(text, (at + step, gram(step)), &mut tell);
+                    }
                 }
-                if self.short.bit(gram & SHORT) != 0 {
-                    self.compare(text, (at + step, gram & SHORT), &mut tell);
-                }
-                hits &= hits - 1;
             }
             at += STEP;
         }
         for at in at..text.len() {
-            for length in [KEYWORD_BYTES_MIN, GRAM_BYTES] {
-                if let Some(bytes) = text.get(at..at + length) {
-                    self.compare(text, (at, gram_of(bytes)), &mut tell);
-                }
-            }
+            let gram = gram_of(&text[at..text.len().min(at + GRAM_BYTES)]);
+            self.compare(text, (at, gram), &mut tell);
+        }
+    }
+
+    /// Not zero where a keyword may have such a gram, or its first three bytes.
+    #[inline]
+    fn held(&self, gram: u32) -> u32 {
+        self.slots[slot_of(gram)] & sort_of(gram)
+    }
+
+    /// Tells the keywords whose gram, of four bytes or three, stands at a place.
+    #[inline]
+    fn compare(
+        &self,
+        text: &[u8],
+        (at, gram): (usize, u32),
+        tell: &mut impl FnMut(usize, Range<usize>),
+    ) {
+        self.compare_with(text, (at, gram), tell);
+        if gram > SHORT && self.slots[slot_of(gram)] == u32::MAX {
+            self.compare_with(text, (at, gram & SHORT), tell);
         }
     }
 
     #[inline]
-    fn compare(
+    fn compare_with(
         &self,
         text: &[u8],
         (at, gram): (usize, u32),
@@ -153,29 +161,16 @@ impl Keywords {
             let place = start..start + usize::from(candidate.length);
             let from = candidate.start as usize;
             let keyword = &self.bytes[from..from + usize::from(candidate.length)];
-            let found = text.get(place.clone());
-            if found.is_some_and(|found| found.eq_ignore_ascii_case(keyword)) {
+            let Some(found) = text.get(place.clone()) else {
+                continue;
+            };
+            // Most of what is something else begins or ends otherwise.
+            if found.first().map(|byte| byte | 0x20) == keyword.first().map(|byte| byte | 0x20)
+                && found.eq_ignore_ascii_case(keyword)
+            {
                 tell(candidate.number as usize, place);
             }
         }
-    }
-}
-
-impl Set {
-    fn new() -> Self {
-        Self(Box::new([0; 1 << (SET_BITS - 6)]))
-    }
-
-    fn insert(&mut self, gram: u32) {
-        let place = hash(gram) >> (32 - SET_BITS);
-        self.0[(place >> 6) as usize] |= 1 << (place & 63);
-    }
-
-    /// 1 where a gram may have been put in.
-    #[inline]
-    fn bit(&self, gram: u32) -> u64 {
-        let place = hash(gram) >> (32 - SET_BITS);
-        self.0[(place >> 6) as usize] >> (place & 63) & 1
     }
 }
 
@@ -183,6 +178,12 @@ impl Set {
 fn gram_of(bytes: &[u8]) -> u32 {
     let folded = bytes.iter().rev().map(|byte| u32::from(byte | 0x20));
     folded.fold(0, |gram, byte| gram << 8 | byte)
+}
+
+/// Where the first three bytes of a gram are placed.
+#[inline]
+fn slot_of(gram: u32) -> usize {
+    (hash(gram << 8) >> (32 - SLOT_BITS)) as usize
 }
 
 /// The list that a gram belongs to.
@@ -195,6 +196,22 @@ fn list_of(gram: u32) -> usize {
 #[inline]
 fn hash(gram: u32) -> u32 {
     gram.wrapping_mul(0x9E37_79B1)
+}
+
+/// The sort of a gram's fourth byte, as one bit of 32: letters each have their own.
+#[inline]
+fn sort_of(gram: u32) -> u32 {
+    // Quicker than to shift.
+    const SORTS: [u32; 256] = {
+        let mut sorts = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            sorts[byte] = 1 << (byte % 32);
+            byte += 1;
+        }
+        sorts
+    };
+    SORTS[(gram >> 24) as usize]
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One regular expression of a rule: read, compiled when it is first needed, and what it tells of
 //! where and whether it can match. Knows no rule.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use regex_automata::meta;
@@ -8,7 +9,8 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
-use super::need::Need;
+use super::need::{Need, Run};
+use super::runs::Text;
 
 /// The most memory that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -38,6 +40,7 @@ enum Extent {
 pub(super) struct Sketch {
     pub(super) starts: Starts,
     need: Option<Need>,
+    begin: Run,
 }
 
 /// Where the matches of a pattern start.
@@ -81,6 +84,7 @@ impl Pattern {
             Some(Sketch {
                 starts: self.starts(&parsed),
                 need: Need::of(&parsed),
+                begin: Run::that_begins(&parsed),
             })
         };
         self.sketch.get_or_init(read).as_ref()
@@ -136,9 +140,14 @@ impl Pattern {
 }
 
 impl Sketch {
-    /// Whether a match may lie in a text.
-    pub(super) fn may_match(&self, text: &[u8]) -> bool {
-        self.need.as_ref().is_none_or(|need| need.is_in(text))
+    /// Whether a match may lie in a part of a text.
+    pub(super) fn may_match(&self, text: &Text<'_>, part: Range<usize>) -> bool {
+        self.need.as_ref().is_none_or(|need| need.is_in(text, part))
+    }
+
+    /// Whether a match may begin where a text does.
+    pub(super) fn may_begin(&self, text: &[u8]) -> bool {
+        self.begin.begins(text)
     }
 }
 

@@ -13,6 +13,7 @@ use super::filter::{self, Kind, Setting, Weight};
 use super::keywords::Keywords;
 use super::pattern::{Pattern, Starts};
 use super::rule::{Behind, Lead, Pack, REACH_BEFORE_BYTES, Rule};
+use super::runs::Text;
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::inventory::Globs;
@@ -43,7 +44,7 @@ pub struct Scratch {
     /// For each rule where its keywords stand in the text at hand.
     hits: Vec<Vec<Range<usize>>>,
     touched: Vec<usize>,
-    /// The part of a long text that is in memory.
+    /// Room for the part of a text that is in memory; holds what was there before.
     pub(super) window: Vec<u8>,
 }
 
@@ -113,8 +114,13 @@ impl Scanner {
 
     /// What the rules find in a text that stands at a path, sorted by place; `path` decides which
     /// rules look.
-    pub fn scan(&self, text: &[u8], path: Option<&RelPath>, scratch: &mut Scratch) -> Vec<Match> {
-        self.mark(text, scratch);
+    pub(super) fn scan(
+        &self,
+        text: &Text<'_>,
+        path: Option<&RelPath>,
+        scratch: &mut Scratch,
+    ) -> Vec<Match> {
+        self.mark(text.bytes, scratch);
         let mut matches = Vec::new();
         scratch.touched.sort_unstable();
         for number in scratch.touched.drain(..) {
@@ -127,7 +133,7 @@ impl Scanner {
             hits.clear();
         }
         matches.sort_by_key(|found| (found.value.start, found.value.end, found.rule));
-        place(text, &mut matches);
+        place(text.bytes, &mut matches);
         if path.is_some_and(|path| filter::is_for_tests(path.as_bytes())) {
             self.lower_for_tests(&mut matches);
         }
@@ -235,7 +241,7 @@ impl Scanner {
 
 /// One rule on a text in which its keywords stand at those places.
 fn search(
-    text: &[u8],
+    text: &Text<'_>,
     (number, rule): (usize, &Rule),
     keywords: &[Range<usize>],
     matches: &mut Vec<Match>,
@@ -252,11 +258,12 @@ fn search(
             ..found
         })
     };
+    let (known, text) = (text, text.bytes);
     match (&rule.lead, sketch.starts) {
         (Some(lead), _) => {
             for keyword in keywords {
                 let end = keyword.end + NAME_BYTES_MAX + rule.reach_bytes;
-                if sketch.may_match(&text[keyword.start..end.min(text.len())])
+                if sketch.may_match(known, keyword.start..end.min(text.len()))
                     && let Some(found) = search_behind(text, (rule, lead, pattern), keyword)
                 {
                     add(found);
@@ -268,7 +275,8 @@ fn search(
             for keyword in keywords {
                 let end = (keyword.end + rule.reach_bytes).min(text.len());
                 if keyword.start >= after
-                    && sketch.may_match(&text[keyword.start..end])
+                    && sketch.may_begin(&text[keyword.start..end])
+                    && sketch.may_match(known, keyword.start..end)
                     && let Some(value) = value_at(pattern, text, keyword.start..end)
                     && let Some(found) = judge(rule, text, keyword.start, value)
                 {
@@ -279,7 +287,7 @@ fn search(
         }
         (None, Starts::Anywhere) => {
             for window in windows(text, rule, keywords) {
-                if sketch.may_match(&text[window.clone()])
+                if sketch.may_match(known, window.clone())
                     && let Some(regex) = pattern.regex()
                 {
                     search_window(text, (rule, regex), window, &mut add);
@@ -367,7 +375,11 @@ fn search_behind(
         names.find(|name| name.start() < keyword.end && keyword.start < name.end())
     })?;
     let end = (name.end() + rule.reach_bytes).min(text.len());
+    let sketch = pattern.sketch()?;
     let judged_at = |start: usize| {
+        if !sketch.may_begin(&text[start..end]) {
+            return None;
+        }
         let value = value_at(pattern, text, start..end)?;
         judge(rule, text, name.start(), value)
     };
@@ -519,7 +531,7 @@ pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
     places.sort_by_key(|place| (place.start, place.end));
     let mut found = Vec::new();
     if !places.is_empty() {
-        search(text, (0, rule), &places, &mut found);
+        search(&Text::new(text), (0, rule), &places, &mut found);
     }
     found.into_iter().next().map(|first| first.value)
 }

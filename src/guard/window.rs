@@ -10,6 +10,7 @@ use memchr::{memchr_iter, memrchr};
 use super::compression::Compression;
 use super::content::{Inspector, Located, Place};
 use super::decode;
+use super::runs::Text;
 use super::scan::Match;
 use super::suppress;
 
@@ -34,6 +35,33 @@ const SIZES: Sizes = Sizes {
 const DECODE_DEPTH_MAX: usize = 3;
 /// What is compressed inside an encoded text is expanded to so much.
 const EXPANDED_BYTES_MAX: u64 = 4 << 20;
+
+/// How much a buffer has room for at first.
+const BUFFER_BYTES_MIN: usize = 1 << 16;
+
+/// Reads behind what is kept of a buffer until so much is there, or the text ends; tells how much is. The
+/// buffer grows with what it has to hold, and keeps its length from text to text: to clear it costs more
+/// than most texts.
+fn fill(
+    buffer: &mut Vec<u8>,
+    (kept, most): (usize, usize),
+    reader: &mut dyn Read,
+) -> io::Result<usize> {
+    let mut filled = kept;
+    while filled < most {
+        if filled == buffer.len() {
+            buffer.resize((2 * filled).max(BUFFER_BYTES_MIN), 0);
+        }
+        let room = most.min(buffer.len());
+        match reader.read(&mut buffer[filled..room]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
 
 /// The way of one text.
 pub(super) struct Windows<'i, 'a> {
@@ -64,28 +92,26 @@ impl<'i, 'a> Windows<'i, 'a> {
 
     /// Reads a text to its end.
     pub(super) fn run(mut self, reader: &mut dyn Read) -> io::Result<()> {
-        let mut window = std::mem::take(&mut self.inspector.scratch.window);
-        let result = self.run_in(&mut window, reader);
-        window.clear();
-        self.inspector.scratch.window = window;
+        let mut buffer = std::mem::take(&mut self.inspector.scratch.window);
+        let result = self.run_in(&mut buffer, reader);
+        self.inspector.scratch.window = buffer;
         result
     }
 
-    fn run_in(&mut self, window: &mut Vec<u8>, reader: &mut dyn Read) -> io::Result<()> {
-        window.clear();
-        let mut own = 0;
+    fn run_in(&mut self, buffer: &mut Vec<u8>, reader: &mut dyn Read) -> io::Result<()> {
+        let (mut kept, mut own) = (0, 0);
         loop {
-            let wanted = self.sizes.window_bytes - window.len();
-            let read = (&mut *reader).take(wanted as u64).read_to_end(window)?;
-            self.inspector.note_bytes(read);
+            let filled = fill(buffer, (kept, self.sizes.window_bytes), reader)?;
+            let window = &buffer[..filled];
+            self.inspector.note_bytes(filled - kept);
             if self.inspector.is_interrupted() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            let is_last = read < wanted;
-            self.is_binary |= memchr::memchr(0, &window[..window.len().min(1 << 13)]).is_some();
+            let is_last = filled < self.sizes.window_bytes;
+            self.is_binary |= memchr::memchr(0, &window[..filled.min(1 << 13)]).is_some();
             let end = match is_last {
-                true => window.len(),
-                false => window.len() - self.sizes.overlap_bytes,
+                true => filled,
+                false => filled - self.sizes.overlap_bytes,
             };
             // Zeros hold nothing, and files may have gibibytes of them.
             if window.iter().any(|byte| *byte != 0) {
@@ -96,7 +122,8 @@ impl<'i, 'a> Windows<'i, 'a> {
             }
             let passed = end - self.sizes.context_bytes;
             self.pass(&window[..passed]);
-            window.drain(..passed);
+            buffer.copy_within(passed..filled, 0);
+            kept = filled - passed;
             own = self.sizes.context_bytes;
         }
     }
@@ -118,8 +145,9 @@ impl<'i, 'a> Windows<'i, 'a> {
     }
 
     /// Hands on what begins in a window's own part.
-    fn look(&mut self, text: &[u8], own: Range<usize>) {
+    fn look(&mut self, window: &[u8], own: Range<usize>) {
         let path = Some(&self.place.path);
+        let text = &Text::new(window);
         let matches = self
             .inspector
             .tools
@@ -131,13 +159,13 @@ impl<'i, 'a> Windows<'i, 'a> {
             if self.is_binary && !self.inspector.tools.scanner.is_certain(&found) {
                 continue;
             }
-            seen.push(self.located(text, found));
+            seen.push(self.located(window, found));
         }
         let plain = seen.len();
         self.decode((text, &own), &mut seen, plain);
         self.inspector.out.matches.append(&mut seen);
         let honors_foreign = self.inspector.tools.scanner.honors_foreign();
-        for mut marker in suppress::markers(text, own, honors_foreign) {
+        for mut marker in suppress::markers(window, own, honors_foreign) {
             marker.line += self.lines;
             marker.covers += self.lines;
             let member = self.place.member.clone();
@@ -162,7 +190,7 @@ impl<'i, 'a> Windows<'i, 'a> {
     /// Looks into what is encoded in a window's own part.
     fn decode(
         &mut self,
-        (text, own): (&[u8], &Range<usize>),
+        (text, own): (&Text<'_>, &Range<usize>),
         seen: &mut Vec<Located>,
         plain: usize,
     ) {
@@ -194,7 +222,7 @@ impl<'i, 'a> Windows<'i, 'a> {
             .into_iter()
             .map(|(found, value, decoded)| (found, (value, decoded)))
             .unzip();
-        super::scan::place(text, &mut matches);
+        super::scan::place(text.bytes, &mut matches);
         // What could be read as it stood was found as it stood.
         let mut known: HashSet<Vec<u8>> = seen.iter().map(|known| known.value.clone()).collect();
         for (mut found, (value, decoded)) in matches.into_iter().zip(inner) {
@@ -202,7 +230,7 @@ impl<'i, 'a> Windows<'i, 'a> {
                 continue;
             }
             found.end_line = found.line;
-            let mut located = self.located(text, found);
+            let mut located = self.located(text.bytes, found);
             located.value = value;
             located.decoded = decoded;
             seen.push(located);
@@ -233,13 +261,14 @@ impl<'i, 'a> Windows<'i, 'a> {
             return;
         }
         let path = Some(&self.place.path);
+        let text = &Text::new(text);
         let matches = self
             .inspector
             .tools
             .scanner
             .scan(text, path, self.inspector.scratch);
         for found in matches {
-            let value = text[found.value.clone()].to_vec();
+            let value = text.bytes[found.value.clone()].to_vec();
             inner.push((found, value, decoded.to_vec()));
         }
         if decoded.len() >= DECODE_DEPTH_MAX {

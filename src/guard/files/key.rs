@@ -1,7 +1,9 @@
 //! Which contents make a file a store of credentials, and which make it none: private keys, public
 //! certificates, settings without a value.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 
 /// What a content says of whether it holds a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +18,21 @@ pub(super) enum Holds {
 
 /// What a content holds. A private key counts where its block begins, wherever that is.
 pub(super) fn of(content: &[u8]) -> Holds {
-    if memmem::find(content, b"PRIVATE KEY").is_some_and(|at| is_in_boundary(content, at))
+    static PRIVATE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("PRIVATE KEY"));
+    if PRIVATE
+        .find(content)
+        .is_some_and(|at| is_in_boundary(content, at))
         || content.starts_with(b"PuTTY-User-Key-File-")
         || content.starts_with(b"openssh-key-v1\0")
     {
         return Holds::PrivateKey;
     }
-    let begins = memmem::find(content, b"-----BEGIN ").is_some()
-        || memmem::find(content, b"---- BEGIN SSH2 PUBLIC KEY").is_some();
+    static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("BEGIN "));
+    let begins = BEGIN.find_iter(content).any(|at| {
+        let (before, after) = content.split_at(at);
+        before.ends_with(b"-----")
+            || (before.ends_with(b"---- ") && after.starts_with(b"BEGIN SSH2 PUBLIC KEY"))
+    });
     match begins || is_public_line(content) || is_blank(content) {
         true => Holds::Nothing,
         false => Holds::Unknown,

@@ -228,14 +228,17 @@ pub(super) fn is_text(content: &[u8]) -> bool {
     let is_marked = content.starts_with(b"\xff\xfe")
         || content.starts_with(b"\xfe\xff")
         || content.starts_with(b"\0\0\xfe\xff");
-    is_marked || !content.contains(&0)
+    is_marked || memchr::memchr(0, content).is_none()
 }
 
 /// Whether a content reads as text: is none of the formats, and has next to no control characters.
 pub(in crate::guard) fn reads_as_text(head: &[u8]) -> bool {
-    let is_control = |byte: &&u8| matches!(byte, 0..=8 | 14..=26 | 28..=31);
+    // Escapes of terminals count for text. Numbers of 32 bits are counted quickly.
+    let is_control = |byte: &u8| u32::from(*byte < 32 && !(9..=13).contains(byte) && *byte != 27);
     let is_other = of(head).is_some_and(|format| format.class != Class::Script);
-    !is_other && is_text(head) && head.iter().filter(is_control).count() * 256 <= head.len()
+    !is_other
+        && is_text(head)
+        && u64::from(head.iter().map(is_control).sum::<u32>()) * 256 <= head.len() as u64
 }
 
 fn always(_: &[u8]) -> bool {

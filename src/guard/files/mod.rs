@@ -14,6 +14,9 @@ mod pickle;
 mod unseen;
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 pub(super) use self::archive::{Bomb, Member};
 pub(super) use self::kind::reads_as_text;
@@ -235,14 +238,15 @@ fn is_environment(name: &str) -> bool {
 fn is_written_dump(content: &[u8]) -> bool {
     let head = &content[..content.len().min(512)];
     let begins: [&[u8]; 4] = [
-        b"-- MySQL dump ",
-        b"-- MariaDB dump ",
-        b"-- PostgreSQL database dump",
-        b"-- phpMyAdmin SQL Dump",
+        b"MySQL dump ",
+        b"MariaDB dump ",
+        b"PostgreSQL database dump",
+        b"phpMyAdmin SQL Dump",
     ];
-    begins
-        .iter()
-        .any(|begin| memchr::memmem::find(head, begin).is_some())
+    static COMMENT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("-- "));
+    COMMENT
+        .find_iter(head)
+        .any(|at| begins.iter().any(|begin| head[at + 3..].starts_with(begin)))
 }
 
 fn mode(notes: &mut Notes<'_>, mode: u32) {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::guard::rule::Pack;
+use crate::guard::runs::Text;
 use crate::guard::scan::{Scanner, Scratch};
 use crate::policy;
 
@@ -124,7 +125,11 @@ fn shown(policy: &PolicyGuard, text: &str) -> Vec<String> {
     pack.extend(operations.rules(&pack).unwrap());
     let scanner = Scanner::new(pack);
     let path = RelPath::parse(b"run.sh").unwrap();
-    let matches = scanner.scan(text.as_bytes(), Some(&path), &mut Scratch::default());
+    let matches = scanner.scan(
+        &Text::new(text.as_bytes()),
+        Some(&path),
+        &mut Scratch::default(),
+    );
     let found = matches.iter().map(|one| {
         let rule = &scanner.pack().rules[one.rule];
         Found::by_rule(rule, &Place::default(), rule.title.clone())

@@ -32,6 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut examples = Vec::new();
+    // As they are kept: to sort them again costs every run.
+    let id = |rule: &toml::Value| rule.get("id").and_then(|id| id.as_str().map(str::to_owned));
+    if let Some(rules) = all.get_mut("rule").and_then(toml::Value::as_array_mut) {
+        rules.sort_by_key(id);
+    }
     let rules = all.get_mut("rule").and_then(toml::Value::as_array_mut);
     for rule in rules
         .into_iter()

@@ -2,9 +2,9 @@
 //! Owns the grammar (RFC 8259, its lines, its comments, JSON5); keeps no value, and nothing that
 //! grows with the text but the keys of what is open.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use super::super::notes::Spot;
 use super::{NESTING_MAX, Shape};
@@ -92,7 +92,28 @@ enum State {
 /// What is open.
 struct Open {
     is_object: bool,
-    keys: HashSet<u64>,
+    /// Hashes of the keys.
+    keys: HashSet<u64, BuildHasherDefault<Hashed>>,
+}
+
+/// What was hashed need not be hashed again.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A text on its way through.
@@ -103,6 +124,8 @@ pub(super) struct Reader {
     after_comment: State,
     open: Vec<Open>,
     keys: usize,
+    /// Nobody can foresee which keys collide.
+    hasher: RandomState,
     /// The token at hand, from where it began; cut off where it is too long to matter.
     token: Vec<u8>,
     began: Spot,
@@ -123,6 +146,7 @@ impl Reader {
             after_comment: State::Done,
             open: Vec::new(),
             keys: 0,
+            hasher: RandomState::new(),
             token: Vec::new(),
             began: Spot { line: 1, column: 1 },
             marks: 0,
@@ -410,7 +434,7 @@ impl Reader {
         if self.open.is_empty() {
             self.shape.is_object = is_object;
         }
-        let keys = HashSet::new();
+        let keys = HashSet::default();
         self.open.push(Open { is_object, keys });
         self.state = match is_object {
             true => State::Key { may_close: true },
@@ -493,12 +517,10 @@ impl Reader {
         if self.keys >= KEYS_MAX || self.token.len() >= TOKEN_BYTES_MAX {
             return;
         }
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        if open.keys.insert(hasher.finish()) {
+        if open.keys.insert(self.hasher.hash_one(&*key)) {
             self.keys += 1;
         } else if self.twice.len() < TWICE_MAX {
-            self.twice.push((self.began, key));
+            self.twice.push((self.began, key.into_owned()));
         }
     }
 }
@@ -513,12 +535,11 @@ fn characters(text: &[u8]) -> u64 {
 }
 
 /// A key as it is meant, where it is spelled with escapes.
-fn unescaped(token: &[u8]) -> String {
+fn unescaped(token: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(token);
-    match text.contains('\\') {
-        true => serde_json::from_str(&format!("\"{text}\"")).unwrap_or_else(|_| text.into_owned()),
-        false => text.into_owned(),
-    }
+    let unescaped = memchr::memchr(b'\\', token).map(|_| format!("\"{text}\""));
+    let unescaped = unescaped.and_then(|quoted| serde_json::from_str(&quoted).ok());
+    unescaped.map_or(text, Cow::Owned)
 }
 
 /// RFC 8259, section 6.
