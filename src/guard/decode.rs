@@ -59,9 +59,22 @@ pub(super) struct Decoded {
     pub(super) encoding: Encoding,
     /// What it says.
     pub(super) text: Vec<u8>,
-    /// Of each byte of `text` where it comes from, counted from the start of `range`; empty where
-    /// that is in proportion.
-    origins: Vec<u32>,
+    origins: Origins,
+}
+
+/// Where the bytes of a decoded text come from, counted from where the encoded one begins. The same for
+/// any part of a longer text, so that nothing is told twice, or by nobody.
+#[derive(Debug)]
+enum Origins {
+    /// One for each byte.
+    Each(Vec<u32>),
+    /// Digits on lines of one length.
+    Digits {
+        /// So many digits hold so many bytes.
+        per_bytes: (usize, usize),
+        line_length: usize,
+        line_starts: Vec<u32>,
+    },
 }
 
 impl Encoding {
@@ -82,13 +95,19 @@ impl Encoding {
 impl Decoded {
     /// Where in the encoded text a byte of the decoded one comes from.
     pub(super) fn origin(&self, at: usize) -> usize {
-        match self.origins.get(at) {
-            Some(origin) => self.range.start + *origin as usize,
-            None => {
-                let share = at as f64 / self.text.len().max(1) as f64;
-                self.range.start + (self.range.len() as f64 * share) as usize
+        let origin = match &self.origins {
+            Origins::Each(origins) => origins.get(at).map(|origin| *origin as usize),
+            Origins::Digits {
+                per_bytes: (digits, bytes),
+                line_length,
+                line_starts,
+            } => {
+                let digit = at * digits / bytes;
+                let line = line_starts.get(digit / line_length);
+                line.map(|start| *start as usize + digit % line_length)
             }
-        }
+        };
+        origin.map_or(self.range.end, |origin| self.range.start + origin)
     }
 }
 
@@ -137,21 +156,45 @@ fn digit_runs(text: &Text<'_>, digits_before: usize, found: &mut Vec<Decoded>) {
             && run.len().is_multiple_of(2)
             && run.iter().all(u8::is_ascii_hexdigit);
         let hex = is_hex.then(|| hex_of(run)).flatten();
-        let (encoding, decoded, end) = match hex {
-            Some(decoded) => (Encoding::Hex, Some(decoded), end),
-            None => match base64_at(text, start..end, &mut lines_end) {
-                Some((decoded, end)) => (Encoding::Base64, Some(decoded), end),
-                None => (Encoding::Base64, None, end),
-            },
+        let decoded = match hex {
+            Some(decoded) => Some((Encoding::Hex, decoded, Lines::one(run.len()))),
+            None => base64_at(text, start..end, &mut lines_end)
+                .map(|(decoded, lines)| (Encoding::Base64, decoded, lines)),
         };
-        if let Some(decoded) = decoded {
-            at = end;
+        if let Some((encoding, decoded, lines)) = decoded {
+            at = start + lines.end;
             found.push(Decoded {
-                range: start..end,
+                range: start..at,
                 encoding,
                 text: decoded,
-                origins: Vec::new(),
+                origins: Origins::Digits {
+                    per_bytes: match encoding {
+                        Encoding::Hex => (2, 1),
+                        _ => (4, 3),
+                    },
+                    line_length: lines.length,
+                    line_starts: lines.starts,
+                },
             });
+        }
+    }
+}
+
+/// The lines of a run of digits, counted from where it begins.
+struct Lines {
+    /// Digits of each but the last.
+    length: usize,
+    starts: Vec<u32>,
+    /// Where the last one ends.
+    end: usize,
+}
+
+impl Lines {
+    fn one(length: usize) -> Self {
+        Self {
+            length,
+            starts: vec![0],
+            end: length,
         }
     }
 }
@@ -161,27 +204,29 @@ fn run_end(text: &[u8], start: usize) -> usize {
     length.map_or(text.len(), |length| start + length)
 }
 
-/// Where a run ends that goes on over lines of one length, the last of which may be shorter.
-fn wrapped_end(text: &[u8], (start, first_end): (usize, usize)) -> usize {
-    let length = first_end - start;
-    if length < WRAPPED_CHARS_MIN || !length.is_multiple_of(4) {
-        return first_end;
+/// The lines of one length that a run goes on over, the last of which may be shorter.
+fn wrapped(text: &[u8], run: &Range<usize>) -> Lines {
+    let mut lines = Lines::one(run.len());
+    if lines.length < WRAPPED_CHARS_MIN || !lines.length.is_multiple_of(4) {
+        return lines;
     }
-    let mut end = first_end;
     loop {
+        let end = run.start + lines.end;
         let gap = text[end..]
             .iter()
             .take_while(|byte| byte.is_ascii_whitespace());
         let next = end + gap.count().min(32);
         if next == end || next >= text.len() {
-            return end;
+            return lines;
         }
         let next_end = run_end(text, next);
-        match next_end - next {
-            whole if whole == length => end = next_end,
-            0 => return end,
-            part if part < length => return next_end,
-            _ => return end,
+        if !(1..=lines.length).contains(&(next_end - next)) {
+            return lines;
+        }
+        lines.starts.push((next - run.start) as u32);
+        lines.end = next_end - run.start;
+        if next_end - next < lines.length {
+            return lines;
         }
     }
 }
@@ -193,10 +238,9 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 static STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 static URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// What a run says, with the lines that it goes on over if they say something together, and where it ends
-/// then. Before `lines_end` they are known not to: looking at them from each of their lines would take a
-/// square of their number.
-fn base64_at(text: &[u8], run: Range<usize>, lines_end: &mut usize) -> Option<(Vec<u8>, usize)> {
+/// What a run says, with the lines that it goes on over if they say something together. Before `lines_end`
+/// they are known not to: looking at them from each of their lines would take a square of their number.
+fn base64_at(text: &[u8], run: Range<usize>, lines_end: &mut usize) -> Option<(Vec<u8>, Lines)> {
     // Most runs are names and digests; a few bytes tell.
     let mut trial = [0; TRIAL_BYTES];
     let digits = text[run.clone()].get(..TRIAL_BYTES / 3 * 4)?;
@@ -205,14 +249,16 @@ fn base64_at(text: &[u8], run: Range<usize>, lines_end: &mut usize) -> Option<(V
         return None;
     }
     if run.start >= *lines_end {
-        let end = wrapped_end(text, (run.start, run.end));
+        let lines = wrapped(text, &run);
+        let end = run.start + lines.end;
         let decoded = base64_of(&text[run.start..end]);
         if decoded.is_some() || end == run.end {
-            return decoded.zip(Some(end));
+            return decoded.zip(Some(lines));
         }
         *lines_end = end;
     }
-    base64_of(&text[run.clone()]).zip(Some(run.end))
+    let decoded = base64_of(&text[run.clone()]);
+    decoded.zip(Some(Lines::one(run.len())))
 }
 
 /// What decodes digits of one alphabet; `None` where they are of both.
@@ -292,7 +338,7 @@ fn wide(text: &[u8], found: &mut Vec<Decoded>) {
                 range: start..end,
                 encoding: Encoding::Wide,
                 text: text[start..end].iter().copied().step_by(2).collect(),
-                origins: (0..end - start).step_by(2).map(|at| at as u32).collect(),
+                origins: Origins::Each((0..end - start).step_by(2).map(|at| at as u32).collect()),
             });
         }
         // What follows a zero is no character, as long as it is one.
@@ -434,7 +480,7 @@ fn unescape(text: &[u8], stretch: Range<usize>, encoding: Encoding) -> Option<De
         range: start..end,
         encoding,
         text: out,
-        origins,
+        origins: Origins::Each(origins),
     })
 }
 

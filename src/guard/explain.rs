@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::filter::Checksum;
 use super::redact::hidden;
 use super::rule::{Check, Family, Pack, Rule};
-use super::{scan, template};
+use super::{search, template};
 use crate::base::severity::Severity;
 use crate::report::{Category, Confidence, Explanation, Finding};
 
@@ -264,7 +264,7 @@ fn checksum_in_words(checksum: Checksum) -> &'static str {
 fn shape(rule: &Rule, (template, text): (&str, &str)) -> Option<String> {
     let mut shown = template::shape(template);
     if rule.category == Category::Secret && rule.pattern.is_some() {
-        let value = scan::first_value(rule, text.as_bytes())?;
+        let value = search::first_value(rule, text.as_bytes())?;
         let value = text.get(value)?;
         shown = shown.replace(value, &hidden(value.as_bytes()));
     }

@@ -39,6 +39,28 @@ pub(super) struct Keywords {
     bytes: Vec<u8>,
 }
 
+/// Where a keyword stands; short, since texts may have millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// So many bytes from a place on, of a text of less than four gibibytes.
+    pub(super) fn new(start: usize, length: usize) -> Self {
+        let end = start + length;
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    pub(super) fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
 /// A keyword that is known by its rarest bytes.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
@@ -98,7 +120,7 @@ impl Keywords {
     }
 
     /// Tells every place of every keyword, by its number.
-    pub(super) fn find(&self, text: &[u8], mut tell: impl FnMut(usize, Range<usize>)) {
+    pub(super) fn find(&self, text: &[u8], mut tell: impl FnMut(usize, Span)) {
         let mut at = 0;
         while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
             let word = u64::from_le_bytes(*eight) | FOLD;
@@ -130,12 +152,7 @@ impl Keywords {
 
     /// Tells the keywords whose gram, of four bytes or three, stands at a place.
     #[inline]
-    fn compare(
-        &self,
-        text: &[u8],
-        (at, gram): (usize, u32),
-        tell: &mut impl FnMut(usize, Range<usize>),
-    ) {
+    fn compare(&self, text: &[u8], (at, gram): (usize, u32), tell: &mut impl FnMut(usize, Span)) {
         self.compare_with(text, (at, gram), tell);
         if gram > SHORT && self.slots[slot_of(gram)] == u32::MAX {
             self.compare_with(text, (at, gram & SHORT), tell);
@@ -147,7 +164,7 @@ impl Keywords {
         &self,
         text: &[u8],
         (at, gram): (usize, u32),
-        tell: &mut impl FnMut(usize, Range<usize>),
+        tell: &mut impl FnMut(usize, Span),
     ) {
         let list = list_of(gram);
         let list = usize::from(self.lists[list])..usize::from(self.lists[list + 1]);
@@ -158,17 +175,17 @@ impl Keywords {
             let Some(start) = at.checked_sub(usize::from(candidate.offset)) else {
                 continue;
             };
-            let place = start..start + usize::from(candidate.length);
+            let length = usize::from(candidate.length);
             let from = candidate.start as usize;
-            let keyword = &self.bytes[from..from + usize::from(candidate.length)];
-            let Some(found) = text.get(place.clone()) else {
+            let keyword = &self.bytes[from..from + length];
+            let Some(found) = text.get(start..start + length) else {
                 continue;
             };
-            // Most of what is something else begins or ends otherwise.
+            // Most of what is something else begins otherwise.
             if found.first().map(|byte| byte | 0x20) == keyword.first().map(|byte| byte | 0x20)
                 && found.eq_ignore_ascii_case(keyword)
             {
-                tell(candidate.number as usize, place);
+                tell(candidate.number as usize, Span::new(start, length));
             }
         }
     }
@@ -223,7 +240,9 @@ mod tests {
     fn found(keywords: &[&str], text: &[u8]) -> Vec<(usize, usize)> {
         let mut all = Vec::new();
         let index = Keywords::new(keywords.iter().copied());
-        index.find(text, |number, place| all.push((number, place.start)));
+        index.find(text, |number, place| {
+            all.push((number, place.range().start))
+        });
         all.sort_unstable();
         all
     }

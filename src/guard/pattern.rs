@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use regex_automata::meta;
+use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
@@ -50,6 +51,25 @@ pub(super) enum Starts {
     AtKeyword,
     /// Somewhere near one.
     Anywhere,
+}
+
+/// What matching one pattern takes, kept from match to match: by one thread, so that none waits for
+/// another.
+#[derive(Debug, Default)]
+pub(super) struct Matcher(Option<Box<(meta::Cache, Captures)>>);
+
+impl Matcher {
+    /// The compiled expression with what it takes: always the same pattern's. `None` for one that was
+    /// never checked and does not compile.
+    pub(super) fn of<'m, 'p>(
+        &'m mut self,
+        pattern: &'p Pattern,
+    ) -> Option<(&'p meta::Regex, &'m mut meta::Cache, &'m mut Captures)> {
+        let regex = pattern.regex()?;
+        let make = || Box::new((regex.create_cache(), regex.create_captures()));
+        let (cache, captures) = &mut **self.0.get_or_insert_with(make);
+        Some((regex, cache, captures))
+    }
 }
 
 impl Pattern {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::filter::{Checksum, Kind};
 use super::keywords::KEYWORD_BYTES_MIN;
 use super::pattern::Pattern;
-use super::{scan, template};
+use super::{search, template};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::inventory::Globs;
@@ -461,7 +461,7 @@ impl Rule {
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
     pub fn trials(&self) -> Vec<String> {
         let finds = |text: &str| match &self.pattern {
-            Some(_) => scan::first_value(self, text.as_bytes()).is_some(),
+            Some(_) => search::first_value(self, text.as_bytes()).is_some(),
             None => RelPath::parse(text.to_ascii_lowercase().as_bytes()).is_ok_and(|path| {
                 let matches =
                     |globs: &Option<Globs>| globs.as_ref().map(|globs| globs.excludes(&path));

@@ -1,28 +1,21 @@
-//! One text against all rules: keywords in one pass, patterns on windows around them, filters,
-//! then the most specific of what overlaps. Knows no file and no encoding.
+//! One text against all rules: keywords in one pass, each rule where its own stand, then the most
+//! specific of what overlaps. Knows no file and no encoding.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use memchr::{memchr_iter, memrchr};
-use regex_automata::meta;
-use regex_automata::{Anchored, Input};
 
-use super::assign;
-use super::filter::{self, Kind, Setting, Weight};
-use super::keywords::Keywords;
-use super::pattern::{Pattern, Starts};
-use super::rule::{Behind, Lead, Pack, REACH_BEFORE_BYTES, Rule};
+use super::filter;
+use super::keywords::{Keywords, Span};
+use super::rule::{Pack, Rule};
 use super::runs::Text;
+use super::search::{Matchers, search};
 use crate::base::relpath::RelPath;
 use crate::base::severity::Severity;
 use crate::inventory::Globs;
 use crate::report::{Category, Confidence};
 
-/// How much of a name may stand before and behind a keyword in it.
-const NAME_BYTES_MAX: usize = 40;
-/// How much of a line is looked at before a value, and from where it begins.
-const LINE_BYTES: usize = 4096;
 /// The family whose rules yield to those of any provider.
 const GENERIC_FAMILY: &str = "generic";
 
@@ -38,12 +31,14 @@ pub struct Scanner {
     honors_foreign: bool,
 }
 
-/// What a thread keeps between texts.
+/// What a thread keeps between texts, for one scanner.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// For each rule where its keywords stand in the text at hand.
-    hits: Vec<Vec<Range<usize>>>,
+    hits: Vec<Vec<Span>>,
     touched: Vec<usize>,
+    /// What matching the patterns of each rule takes.
+    matchers: Vec<Matchers>,
     /// Room for the part of a text that is in memory; holds what was there before.
     pub(super) window: Vec<u8>,
 }
@@ -127,8 +122,9 @@ impl Scanner {
             let hits = &mut scratch.hits[number];
             let rule = &self.pack.rules[number];
             if looks_at(rule, path) {
-                hits.sort_unstable_by_key(|hit| (hit.start, hit.end));
-                search(text, (number, rule), hits, &mut matches);
+                hits.sort_unstable();
+                let matchers = &mut scratch.matchers[number];
+                search(text, (number, rule), (hits, matchers), &mut matches);
             }
             hits.clear();
         }
@@ -149,6 +145,9 @@ impl Scanner {
     /// Notes for each rule where its keywords stand.
     fn mark(&self, text: &[u8], scratch: &mut Scratch) {
         scratch.hits.resize(self.pack.rules.len(), Vec::new());
+        scratch
+            .matchers
+            .resize_with(self.pack.rules.len(), Matchers::default);
         scratch.touched.extend(&self.unkeyed);
         self.keywords.find(text, |keyword, place| {
             for number in &self.wanted_by[keyword] {
@@ -156,7 +155,7 @@ impl Scanner {
                 if hits.is_empty() {
                     scratch.touched.push(*number);
                 }
-                hits.push(place.clone());
+                hits.push(place);
             }
         });
     }
@@ -239,158 +238,6 @@ impl Scanner {
     }
 }
 
-/// One rule on a text in which its keywords stand at those places.
-fn search(
-    text: &Text<'_>,
-    (number, rule): (usize, &Rule),
-    keywords: &[Range<usize>],
-    matches: &mut Vec<Match>,
-) {
-    let Some(pattern) = &rule.pattern else {
-        return;
-    };
-    let Some(sketch) = pattern.sketch() else {
-        return;
-    };
-    let mut add = |found: Match| {
-        matches.push(Match {
-            rule: number,
-            ..found
-        })
-    };
-    let (known, text) = (text, text.bytes);
-    match (&rule.lead, sketch.starts) {
-        (Some(lead), _) => {
-            for keyword in keywords {
-                let end = keyword.end + NAME_BYTES_MAX + rule.reach_bytes;
-                if sketch.may_match(known, keyword.start..end.min(text.len()))
-                    && let Some(found) = search_behind(text, (rule, lead, pattern), keyword)
-                {
-                    add(found);
-                }
-            }
-        }
-        (None, Starts::AtKeyword) => {
-            let mut after = 0;
-            for keyword in keywords {
-                let end = (keyword.end + rule.reach_bytes).min(text.len());
-                if keyword.start >= after
-                    && sketch.may_begin(&text[keyword.start..end])
-                    && sketch.may_match(known, keyword.start..end)
-                    && let Some(value) = value_at(pattern, text, keyword.start..end)
-                    && let Some(found) = judge(rule, text, keyword.start, value)
-                {
-                    after = found.value.end;
-                    add(found);
-                }
-            }
-        }
-        (None, Starts::Anywhere) => {
-            for window in windows(text, rule, keywords) {
-                if sketch.may_match(known, window.clone())
-                    && let Some(regex) = pattern.regex()
-                {
-                    search_window(text, (rule, regex), window, &mut add);
-                }
-            }
-        }
-    }
-}
-
-/// What a rule without a more precise place looks at: what stands around its keywords.
-fn windows(text: &[u8], rule: &Rule, keywords: &[Range<usize>]) -> Vec<Range<usize>> {
-    let mut windows: Vec<Range<usize>> = Vec::new();
-    if rule.keywords.is_empty() {
-        windows.push(0..text.len());
-    }
-    for keyword in keywords {
-        let start = keyword.start.saturating_sub(REACH_BEFORE_BYTES);
-        let end = (keyword.end + rule.reach_bytes).min(text.len());
-        match windows.last_mut() {
-            Some(last) if last.end >= start => last.end = last.end.max(end),
-            _ => windows.push(start..end),
-        }
-    }
-    windows
-}
-
-fn search_window(
-    text: &[u8],
-    (rule, regex): (&Rule, &meta::Regex),
-    window: Range<usize>,
-    add: &mut impl FnMut(Match),
-) {
-    let mut captures = None;
-    let mut at = window.start;
-    while at <= window.end {
-        let input = Input::new(text).range(at..window.end);
-        // Most windows hold nothing, which is cheaper to learn than where.
-        let Some(half) = regex.search_half(&input) else {
-            return;
-        };
-        let captures = captures.get_or_insert_with(|| regex.create_captures());
-        regex.search_captures(&input.range(at..half.offset()), captures);
-        let Some(whole) = captures.get_match() else {
-            return;
-        };
-        let value = value_of(regex, captures).unwrap_or(whole.range());
-        let judged = judge(rule, text, whole.start(), value);
-        // What follows the value may begin the next one; what was rejected may hold one.
-        let after = judged.as_ref().map_or(0, |found| found.value.end);
-        at = after.max(whole.start() + 1).max(at + 1);
-        if let Some(found) = judged {
-            add(found);
-        }
-    }
-}
-
-/// The value in the match that begins where a range does.
-fn value_at(pattern: &Pattern, text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
-    let regex = pattern.regex()?;
-    let input = Input::new(text).anchored(Anchored::Yes);
-    let half = regex.search_half(&input.clone().range(range.clone()))?;
-    let mut captures = regex.create_captures();
-    // What finds groups costs by the length that it is given.
-    regex.search_captures(&input.range(range.start..half.offset()), &mut captures);
-    let whole = captures.get_match()?.range();
-    Some(value_of(regex, &captures).unwrap_or(whole))
-}
-
-/// What stands behind the name that a keyword is part of.
-fn search_behind(
-    text: &[u8],
-    (rule, lead, pattern): (&Rule, &Lead, &Pattern),
-    keyword: &Range<usize>,
-) -> Option<Match> {
-    if lead.behind == Behind::Setting && !assign::may_set(text, keyword) {
-        return None;
-    }
-    let around = keyword.start.saturating_sub(NAME_BYTES_MAX)
-        ..(keyword.end + NAME_BYTES_MAX).min(text.len());
-    let names = lead.names.regex()?;
-    // Mostly a name begins with its keyword, which is quickly seen.
-    let here = Input::new(text).range(keyword.start..around.end);
-    let name = names.find(here.anchored(Anchored::Yes)).or_else(|| {
-        let mut names = names.find_iter(Input::new(text).range(around));
-        names.find(|name| name.start() < keyword.end && keyword.start < name.end())
-    })?;
-    let end = (name.end() + rule.reach_bytes).min(text.len());
-    let sketch = pattern.sketch()?;
-    let judged_at = |start: usize| {
-        if !sketch.may_begin(&text[start..end]) {
-            return None;
-        }
-        let value = value_at(pattern, text, start..end)?;
-        judge(rule, text, name.start(), value)
-    };
-    match lead.behind {
-        Behind::Assignment => assign::value_starts(text, name.end())
-            .take_while(|start| *start <= end)
-            .find_map(judged_at),
-        Behind::Setting => judged_at(name.end()),
-    }
-}
-
 /// Whether a rule looks at a path; a text without one is looked at by the rules for every path.
 /// What a setting looks like in prose, or was compiled to, sets nothing: there only rules look that
 /// name the path.
@@ -428,120 +275,6 @@ fn is_prose(path: &RelPath) -> bool {
         || components
             .clone()
             .any(|folder| matches!(folder, b"doc" | b"docs" | b"man"))
-}
-
-/// The group named `secret`, else the first group that took part.
-fn value_of(
-    regex: &meta::Regex,
-    captures: &regex_automata::util::captures::Captures,
-) -> Option<Range<usize>> {
-    let named = captures.get_group_by_name("secret");
-    let first = || (1..regex.captures_len()).find_map(|group| captures.get_group(group));
-    Some(named.or_else(first)?.range())
-}
-
-/// What a rule says of a value that its pattern found, by its filters: `None` lets it pass.
-fn judge(rule: &Rule, text: &[u8], start: usize, mut value: Range<usize>) -> Option<Match> {
-    let (mut severity, mut confidence) = (rule.severity, rule.confidence);
-    if let Some(kind) = rule.setting {
-        let setting = match kind {
-            Kind::Password | Kind::Secret | Kind::Key => Setting::of(text, start, value)?,
-            Kind::Place | Kind::Argument | Kind::Token | Kind::Basic => {
-                Setting::at_place(text, value)
-            }
-        };
-        let weight = setting.weigh(kind)?;
-        (severity, confidence) = weighed(rule, weight);
-        value = setting.value();
-    } else if rule.category == Category::Secret {
-        let bytes = text.get(value.clone())?;
-        if filter::is_placeholder(bytes) {
-            return None;
-        }
-        if rule.random && filter::is_typed(bytes) {
-            // Somebody's fingers ran over the keys: an example, more often than not.
-            (severity, confidence) = (severity.min(Severity::Low), Confidence::Low);
-        } else if rule.random && (!filter::is_random(bytes) || filter::is_filler(bytes)) {
-            return None;
-        }
-        if rule.lead.is_some() && is_amid_word(text, start) {
-            return None;
-        }
-    }
-    let bytes = text.get(value.clone())?;
-    let too_plain = |least| filter::entropy(bytes) < least;
-    let passes = |pattern: &Pattern| pattern.is_match(bytes);
-    let line_passes = |pattern: &Pattern| pattern.is_match(line_around(text, &value));
-    if rule.entropy_min.is_some_and(too_plain)
-        || rule.unless.value.iter().any(passes)
-        || rule.unless.line.iter().any(line_passes)
-    {
-        return None;
-    }
-    if rule.category == Category::Secret && filter::is_published(bytes) {
-        return None;
-    }
-    if rule.checksum.is_some_and(|checksum| !checksum.holds(bytes)) {
-        // Has the shape and not the sum: most likely made up.
-        severity = severity.min(Severity::Medium);
-        confidence = Confidence::Low;
-    }
-    Some(Match {
-        rule: 0,
-        value,
-        severity,
-        confidence,
-        line: 0,
-        column: 0,
-        end_line: 0,
-    })
-}
-
-/// Whether a place is within a word: behind a letter, and no capital that begins a word of its own.
-fn is_amid_word(text: &[u8], at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|before| text.get(before));
-    let (Some(before), Some(first)) = (before, text.get(at)) else {
-        return false;
-    };
-    let begins = before.is_ascii_lowercase() && first.is_ascii_uppercase();
-    before.is_ascii_alphabetic() && first.is_ascii_alphabetic() && !begins
-}
-
-/// What a rule says of an assignment that weighs so much: its own word only where nothing is left
-/// to doubt.
-fn weighed(rule: &Rule, weight: Weight) -> (Severity, Confidence) {
-    match weight {
-        Weight::Strong => (rule.severity, rule.confidence),
-        Weight::Fair => (
-            rule.severity.min(Severity::Medium),
-            rule.confidence.min(Confidence::Medium),
-        ),
-        Weight::Weak => (rule.severity.min(Severity::Low), Confidence::Low),
-    }
-}
-
-/// The first value that a rule by itself finds in a text, by keywords, pattern and filters.
-pub(super) fn first_value(rule: &Rule, text: &[u8]) -> Option<Range<usize>> {
-    let lower = text.to_ascii_lowercase();
-    let mut places = Vec::new();
-    for keyword in &rule.keywords {
-        let found = memchr::memmem::find_iter(&lower, keyword);
-        places.extend(found.map(|at| at..at + keyword.len()));
-    }
-    places.sort_by_key(|place| (place.start, place.end));
-    let mut found = Vec::new();
-    if !places.is_empty() {
-        search(&Text::new(text), (0, rule), &places, &mut found);
-    }
-    found.into_iter().next().map(|first| first.value)
-}
-
-/// The line in which a value begins, without its end; of a long one what stands near.
-fn line_around<'t>(text: &'t [u8], value: &Range<usize>) -> &'t [u8] {
-    let near = value.start.saturating_sub(LINE_BYTES);
-    let start = memrchr(b'\n', &text[near..value.start]).map_or(near, |at| near + at + 1);
-    let rest = &text[start..text.len().min(value.start + LINE_BYTES)];
-    &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())]
 }
 
 /// Fills in lines and columns of matches that are sorted by place.

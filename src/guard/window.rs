@@ -1,18 +1,14 @@
 //! A text of any length through a window of a fixed size. Windows overlap by more than any match is
 //! long, so that nothing is missed at an edge, and each match is handed on by exactly one window.
 
-use std::collections::HashSet;
 use std::io::{self, Read};
 use std::ops::Range;
 
-use memchr::{memchr_iter, memrchr};
+use rayon::prelude::*;
 
-use super::compression::Compression;
-use super::content::{Inspector, Located, Place};
-use super::decode;
-use super::runs::Text;
-use super::scan::Match;
-use super::suppress;
+use super::content::{Inspector, Place};
+use super::part::{self, Before, Held, Part};
+use super::scan::Scratch;
 
 /// How large windows are.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +19,8 @@ pub(super) struct Sizes {
     overlap_bytes: usize,
     /// How much before its own part a window still sees.
     context_bytes: usize,
+    /// How much of a window is one part, where others may be looked at meanwhile.
+    part_bytes: usize,
 }
 
 /// What files are read with.
@@ -30,12 +28,8 @@ const SIZES: Sizes = Sizes {
     window_bytes: 4 << 20,
     overlap_bytes: 1 << 16,
     context_bytes: 1 << 12,
+    part_bytes: 2 << 20,
 };
-/// Encodings inside encodings: no further.
-const DECODE_DEPTH_MAX: usize = 3;
-/// What is compressed inside an encoded text is expanded to so much.
-const EXPANDED_BYTES_MAX: u64 = 4 << 20;
-
 /// How much a buffer has room for at first.
 const BUFFER_BYTES_MIN: usize = 1 << 16;
 
@@ -68,11 +62,8 @@ pub(super) struct Windows<'i, 'a> {
     inspector: &'i mut Inspector<'a>,
     place: &'i Place,
     sizes: Sizes,
-    /// Lines and characters of the current line before the window.
-    lines: u64,
-    columns: u64,
-    /// Digits of an encoded run right before the window.
-    digits: usize,
+    /// What stands before the window.
+    before: Before,
     /// Whether the text has zeros and is nothing that people write.
     is_binary: bool,
 }
@@ -83,9 +74,7 @@ impl<'i, 'a> Windows<'i, 'a> {
             inspector,
             place,
             sizes: SIZES,
-            lines: 0,
-            columns: 0,
-            digits: 0,
+            before: Before::default(),
             is_binary: false,
         }
     }
@@ -121,168 +110,61 @@ impl<'i, 'a> Windows<'i, 'a> {
                 return Ok(());
             }
             let passed = end - self.sizes.context_bytes;
-            self.pass(&window[..passed]);
+            self.before.pass(&window[..passed]);
             buffer.copy_within(passed..filled, 0);
             kept = filled - passed;
             own = self.sizes.context_bytes;
         }
     }
 
-    /// Counts the lines of a part that leaves the window.
-    fn pass(&mut self, part: &[u8]) {
-        self.lines += memchr_iter(b'\n', part).count() as u64;
-        let line = memrchr(b'\n', part).map_or(0, |at| at + 1);
-        if line > 0 {
-            self.columns = 0;
-        }
-        let digits = decode::digits_at_end(part);
-        self.digits = match digits == part.len() {
-            true => self.digits + digits,
-            false => digits,
-        };
-        let characters = part[line..].iter().filter(|byte| **byte & 0xC0 != 0x80);
-        self.columns += characters.count() as u64;
-    }
-
-    /// Hands on what begins in a window's own part.
+    /// Hands on what begins in a window's own part. What is larger than one window is looked at by as many
+    /// threads as there are; the parts are the same for any number of them.
     fn look(&mut self, window: &[u8], own: Range<usize>) {
-        let path = Some(&self.place.path);
-        let text = &Text::new(window);
-        let matches = self
-            .inspector
-            .tools
-            .scanner
-            .scan(text, path, self.inspector.scratch);
-        let is_own = |found: &Match| own.contains(&found.value.start);
-        let mut seen: Vec<Located> = Vec::new();
-        for found in matches.into_iter().filter(is_own) {
-            if self.is_binary && !self.inspector.tools.scanner.is_certain(&found) {
-                continue;
+        let mut parts = self.parts(window, own);
+        let with = (self.inspector.tools.scanner, self.place);
+        let held: Vec<Held> = match &mut parts[..] {
+            [part] => vec![part::look(part, with, self.inspector.scratch)],
+            parts => {
+                let parts = parts.par_iter();
+                let look = |scratch: &mut Scratch, part: &Part<'_>| part::look(part, with, scratch);
+                parts.map_init(Scratch::default, look).collect()
             }
-            seen.push(self.located(window, found));
-        }
-        let plain = seen.len();
-        self.decode((text, &own), &mut seen, plain);
-        self.inspector.out.matches.append(&mut seen);
-        let honors_foreign = self.inspector.tools.scanner.honors_foreign();
-        for mut marker in suppress::markers(window, own, honors_foreign) {
-            marker.line += self.lines;
-            marker.covers += self.lines;
-            let member = self.place.member.clone();
-            self.inspector.out.markers.push((member, marker));
+        };
+        let out = &mut self.inspector.out;
+        for held in held {
+            out.matches.extend(held.matches);
+            out.decoded += held.decoded;
+            let markers = held.markers.into_iter();
+            out.markers
+                .extend(markers.map(|marker| (self.place.member.clone(), marker)));
         }
     }
 
-    fn located(&self, text: &[u8], mut found: Match) -> Located {
-        if found.line == 1 {
-            found.column += self.columns;
-        }
-        found.line += self.lines;
-        found.end_line += self.lines;
-        Located {
-            value: text[found.value.clone()].to_vec(),
-            found,
-            member: self.place.member.clone(),
-            decoded: Vec::new(),
-        }
-    }
-
-    /// Looks into what is encoded in a window's own part.
-    fn decode(
-        &mut self,
-        (text, own): (&Text<'_>, &Range<usize>),
-        seen: &mut Vec<Located>,
-        plain: usize,
-    ) {
-        let mut outer = Vec::new();
-        for one in decode::decode_all(text, self.digits) {
-            let is_known = seen[..plain].iter().any(|known| {
-                known.found.value.start <= one.range.start && one.range.end <= known.found.value.end
-            });
-            if is_known || one.range.end <= own.start || one.range.start >= own.end {
-                continue;
+    fn parts<'w>(&self, window: &'w [u8], own: Range<usize>) -> Vec<Part<'w>> {
+        let Sizes {
+            window_bytes,
+            overlap_bytes,
+            context_bytes,
+            part_bytes,
+        } = self.sizes;
+        let is_whole = own.start == 0 && window.len() < window_bytes;
+        let step = if is_whole { usize::MAX } else { part_bytes };
+        let (mut before, mut passed) = (self.before, 0);
+        let starts = own.clone().step_by(step);
+        let parts = starts.map(|start| {
+            let from = start.saturating_sub(context_bytes);
+            before.pass(&window[passed..from]);
+            passed = from;
+            let end = start.saturating_add(step).min(own.end);
+            let to = (end + overlap_bytes).min(window.len());
+            Part {
+                bytes: &window[from..to],
+                own: start - from..end - from,
+                before,
+                is_binary: self.is_binary,
             }
-            self.inspector.out.decoded += 1;
-            let mut inner = Vec::new();
-            self.look_inside(&one.text, &[one.encoding.word()], &mut inner);
-            for (found, value, decoded) in inner {
-                let at = one.origin(found.value.start);
-                if own.contains(&at) {
-                    let value_place = at..one.range.end;
-                    let found = Match {
-                        value: value_place,
-                        ..found
-                    };
-                    outer.push((found, value, decoded));
-                }
-            }
-        }
-        outer.sort_by_key(|(found, _, _)| found.value.start);
-        let (mut matches, inner): (Vec<Match>, Vec<_>) = outer
-            .into_iter()
-            .map(|(found, value, decoded)| (found, (value, decoded)))
-            .unzip();
-        super::scan::place(text.bytes, &mut matches);
-        // What could be read as it stood was found as it stood.
-        let mut known: HashSet<Vec<u8>> = seen.iter().map(|known| known.value.clone()).collect();
-        for (mut found, (value, decoded)) in matches.into_iter().zip(inner) {
-            if !known.insert(value.clone()) {
-                continue;
-            }
-            found.end_line = found.line;
-            let mut located = self.located(text.bytes, found);
-            located.value = value;
-            located.decoded = decoded;
-            seen.push(located);
-        }
-    }
-
-    /// Looks into a decoded text, and into what is encoded in it.
-    fn look_inside(
-        &mut self,
-        text: &[u8],
-        decoded: &[&'static str],
-        inner: &mut Vec<(Match, Vec<u8>, Vec<&'static str>)>,
-    ) {
-        let compression = Compression::of(text);
-        if let Some(compression) = compression.filter(|_| decoded.len() < DECODE_DEPTH_MAX) {
-            let mut expanded = Vec::new();
-            let opened = compression.expand(text);
-            // What is cut off or broken is looked at as far as it goes.
-            let _ = opened.and_then(|reader| {
-                let mut reader = reader.take(EXPANDED_BYTES_MAX);
-                reader.read_to_end(&mut expanded)
-            });
-            let decoded = [decoded, &[compression.word()]].concat();
-            self.look_inside(&expanded, &decoded, inner);
-            for (found, _, _) in inner {
-                found.value = 0..text.len();
-            }
-            return;
-        }
-        let path = Some(&self.place.path);
-        let text = &Text::new(text);
-        let matches = self
-            .inspector
-            .tools
-            .scanner
-            .scan(text, path, self.inspector.scratch);
-        for found in matches {
-            let value = text.bytes[found.value.clone()].to_vec();
-            inner.push((found, value, decoded.to_vec()));
-        }
-        if decoded.len() >= DECODE_DEPTH_MAX {
-            return;
-        }
-        for one in decode::decode_all(text, 0) {
-            let mut path = decoded.to_vec();
-            path.push(one.encoding.word());
-            let from = inner.len();
-            self.look_inside(&one.text, &path, inner);
-            for (found, _, _) in &mut inner[from..] {
-                found.value = one.origin(found.value.start)..one.range.end;
-            }
-        }
+        });
+        parts.collect()
     }
 }
 
@@ -294,7 +176,7 @@ mod tests {
     use crate::base::relpath::RelPath;
     use crate::guard::content::Tools;
     use crate::guard::rule::Pack;
-    use crate::guard::scan::{Scanner, Scratch};
+    use crate::guard::scan::Scanner;
     use crate::guard::watch::Checks;
     use crate::inventory::Progress;
     use crate::policy::Policy;
@@ -356,11 +238,18 @@ mod tests {
         use base64::engine::general_purpose::STANDARD_NO_PAD;
         let lines = (0..400).map(|number| format!("number {number} and {} é\n", token(number)));
         let text = STANDARD_NO_PAD.encode(lines.collect::<String>());
-        for window_bytes in 1000..1008 {
+        let mut wrapped = String::new();
+        for (at, digit) in text.chars().enumerate() {
+            wrapped.extend((at > 0 && at % 76 == 0).then_some('\n'));
+            wrapped.push(digit);
+        }
+        for (window_bytes, text) in (1000..1008).flat_map(|size| [(size, &text), (size, &wrapped)])
+        {
             let sizes = Sizes {
                 window_bytes,
                 overlap_bytes: 300,
                 context_bytes: 300,
+                part_bytes: 70,
             };
             let found = found(format!("x {text}").as_bytes(), sizes);
             assert_eq!(found.len(), 400, "{window_bytes}");
@@ -391,6 +280,7 @@ mod tests {
                 window_bytes,
                 overlap_bytes: 400,
                 context_bytes: 400,
+                part_bytes: 70,
             };
             assert_eq!(found(text.as_bytes(), sizes), whole, "{window_bytes}");
         }
