@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::runs::ByteSet;
+
 /// How much more of an identifier, with what closes around it, may follow a name.
 const REST_BYTES_MAX: usize = 40;
 /// Blanks before an operator, and white space behind it.
@@ -17,8 +19,9 @@ const INDEX_BYTES_MAX: usize = 22;
 /// Signs that close a name, and blanks behind them.
 const CLOSERS_MAX: usize = 6;
 const NAME_BLANKS_MAX: usize = 20;
-/// The longest call before a quote.
+/// The longest call before a quote, and what it is written with: names, and what connects them.
 const CALL_BYTES_MAX: usize = 72;
+const CALL: &ByteSet = &ByteSet::WORDS.with(b" .:@$&");
 /// How far behind a name its tag may end.
 const TAG_BYTES_MAX: usize = 64;
 /// Names of the entry that holds the value of what another one names.
@@ -63,9 +66,8 @@ pub(super) fn may_set(text: &[u8], keyword: &Range<usize>) -> bool {
 fn may_open(text: &[u8], at: usize) -> bool {
     let at = run(text, (at, SPACE_MAX), u8::is_ascii_whitespace);
     let rest = &text[at..];
-    let word = run(rest, (0, CALL_BYTES_MAX), |byte| {
-        is_word(byte) || b" .:@$&".contains(byte)
-    });
+    let call = rest.iter().take(CALL_BYTES_MAX);
+    let call = call.take_while(|byte| CALL.has(**byte)).count();
     let introduced = |word: &&[u8]| {
         let rest = match rest {
             [b'"' | b'\'', rest @ ..] => rest,
@@ -73,13 +75,13 @@ fn may_open(text: &[u8], at: usize) -> bool {
         };
         rest.starts_with(word)
     };
-    match rest.get(word) {
+    match rest.get(call) {
         Some(b'"' | b'\'' | b'`' | b'\\') => true,
-        Some(b'(') => rest[word + 1..]
+        Some(b'(') => rest[call + 1..]
             .iter()
             .take(4)
             .any(|byte| is_quote(Some(byte)) || *byte == b'&'),
-        _ => rest[..word].contains(&b'&') || ENTRIES.iter().any(introduced),
+        _ => memchr::memchr(b'&', &rest[..call]).is_some() || ENTRIES.iter().any(introduced),
     }
 }
 
@@ -94,9 +96,8 @@ fn may_be_declared(text: &[u8], at: usize) -> bool {
 
 /// Whether the name stands in a tag whose element's text follows.
 fn is_in_tag(text: &[u8], at: usize) -> bool {
-    let rest = text[at..].iter().take(TAG_BYTES_MAX);
-    let mut within = rest.take_while(|byte| !matches!(byte, b'\r' | b'<'));
-    within.any(|byte| *byte == b'>')
+    let rest = &text[at..text.len().min(at + TAG_BYTES_MAX)];
+    memchr::memchr3(b'\r', b'<', b'>', rest).is_some_and(|at| rest[at] == b'>')
 }
 
 /// The places where a value may begin behind a name that ends at `from`, nearest first.

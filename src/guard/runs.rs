@@ -46,18 +46,29 @@ impl ByteSet {
     /// No byte at all.
     pub(super) const EMPTY: Self = Self([false; 256]);
 
-    /// Digits of base 64, of either alphabet (RFC 4648).
-    pub(super) const DIGITS: &'static Self = &{
-        let mut digits = [false; 256];
+    /// What words of programs are written with: letters, digits and `_`, all ASCII.
+    pub(super) const WORDS: Self = {
+        let mut words = Self::EMPTY;
         let mut byte = 0;
         while byte < 256 {
-            let digit = byte as u8;
-            digits[byte] =
-                digit.is_ascii_alphanumeric() || matches!(digit, b'+' | b'/' | b'-' | b'_');
+            words.0[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
             byte += 1;
         }
-        Self(digits)
+        words
     };
+
+    /// Digits of base 64, of either alphabet (RFC 4648).
+    pub(super) const DIGITS: &'static Self = &Self::WORDS.with(b"+/-");
+
+    /// The same with more bytes.
+    pub(super) const fn with(mut self, bytes: &[u8]) -> Self {
+        let mut at = 0;
+        while at < bytes.len() {
+            self.0[bytes[at] as usize] = true;
+            at += 1;
+        }
+        self
+    }
 
     /// Whether a byte is in it.
     #[inline]

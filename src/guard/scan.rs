@@ -41,6 +41,8 @@ pub struct Scratch {
     matchers: Vec<Matchers>,
     /// Room for the part of a text that is in memory; holds what was there before.
     pub(super) window: Vec<u8>,
+    /// Others of its kind, for texts that several threads look at.
+    pub(super) spare: Vec<Scratch>,
 }
 
 /// Something that a rule found.

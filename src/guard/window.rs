@@ -3,12 +3,12 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 
 use super::content::{Inspector, Place};
 use super::part::{self, Before, Held, Part};
-use super::scan::Scratch;
 
 /// How large windows are.
 #[derive(Debug, Clone, Copy)]
@@ -120,14 +120,23 @@ impl<'i, 'a> Windows<'i, 'a> {
     /// Hands on what begins in a window's own part. What is larger than one window is looked at by as many
     /// threads as there are; the parts are the same for any number of them.
     fn look(&mut self, window: &[u8], own: Range<usize>) {
-        let mut parts = self.parts(window, own);
+        let parts = self.parts(window, own);
         let with = (self.inspector.tools.scanner, self.place);
-        let held: Vec<Held> = match &mut parts[..] {
+        let held: Vec<Held> = match &parts[..] {
             [part] => vec![part::look(part, with, self.inspector.scratch)],
             parts => {
-                let parts = parts.par_iter();
-                let look = |scratch: &mut Scratch, part: &Part<'_>| part::look(part, with, scratch);
-                parts.map_init(Scratch::default, look).collect()
+                // What a thread keeps is worth keeping.
+                let spare = Mutex::new(std::mem::take(&mut self.inspector.scratch.spare));
+                let look = |part: &Part<'_>| {
+                    let scratch = spare.lock().ok().and_then(|mut spare| spare.pop());
+                    let mut scratch = scratch.unwrap_or_default();
+                    let held = part::look(part, with, &mut scratch);
+                    let _ = spare.lock().map(|mut spare| spare.push(scratch));
+                    held
+                };
+                let held = parts.par_iter().map(look).collect();
+                self.inspector.scratch.spare = spare.into_inner().unwrap_or_default();
+                held
             }
         };
         let out = &mut self.inspector.out;
@@ -176,7 +185,7 @@ mod tests {
     use crate::base::relpath::RelPath;
     use crate::guard::content::Tools;
     use crate::guard::rule::Pack;
-    use crate::guard::scan::Scanner;
+    use crate::guard::scan::{Scanner, Scratch};
     use crate::guard::watch::Checks;
     use crate::inventory::Progress;
     use crate::policy::Policy;
