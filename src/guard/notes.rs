@@ -24,6 +24,18 @@ pub(super) struct Spot {
     pub(super) column: u64,
 }
 
+/// How many characters of UTF-8 begin in these bytes: what columns count.
+pub(super) fn characters(text: &[u8]) -> u64 {
+    // Sums of one byte each are added many at a time.
+    let few = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| u8::from(byte & 0xC0 != 0x80))
+            .sum::<u8>()
+    };
+    text.chunks(255).map(|bytes| u64::from(few(bytes))).sum()
+}
+
 impl Item<'_> {
     /// The last component of the path, lossily, in lower case.
     pub(super) fn name(&self) -> String {

@@ -10,6 +10,7 @@ use memchr::{memchr_iter, memrchr};
 use super::compression::Compression;
 use super::content::{Located, Place};
 use super::decode;
+use super::notes::characters;
 use super::runs::Text;
 use super::scan::{Match, Scanner, Scratch};
 use super::suppress::{self, Marker};
@@ -42,8 +43,7 @@ impl Before {
             true => self.digits + digits,
             false => digits,
         };
-        let characters = passed[line..].iter().filter(|byte| **byte & 0xC0 != 0x80);
-        self.columns += characters.count() as u64;
+        self.columns += characters(&passed[line..]);
     }
 }
 

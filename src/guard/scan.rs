@@ -8,6 +8,7 @@ use memchr::{memchr_iter, memrchr};
 
 use super::filter;
 use super::keywords::{Keywords, Span};
+use super::notes::characters;
 use super::rule::{Pack, Rule};
 use super::runs::Text;
 use super::search::{Matchers, search};
@@ -281,11 +282,6 @@ fn is_prose(path: &RelPath) -> bool {
 
 /// Fills in lines and columns of matches that are sorted by place.
 pub(super) fn place(text: &[u8], matches: &mut [Match]) {
-    // Bytes that begin a character of UTF-8.
-    let characters = |text: &[u8]| {
-        let begin = text.iter().filter(|byte| **byte & 0xC0 != 0x80);
-        begin.count() as u64
-    };
     let (mut line, mut column, mut counted) = (1, 1, 0);
     for found in matches {
         let start = found.value.start;

@@ -57,6 +57,12 @@ fn fill(
     Ok(filled)
 }
 
+/// Whether there is nothing but zeros.
+fn is_zero(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks(1 << 10);
+    chunks.all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
 /// The way of one text.
 pub(super) struct Windows<'i, 'a> {
     inspector: &'i mut Inspector<'a>,
@@ -103,7 +109,7 @@ impl<'i, 'a> Windows<'i, 'a> {
                 false => filled - self.sizes.overlap_bytes,
             };
             // Zeros hold nothing, and files may have gibibytes of them.
-            if window.iter().any(|byte| *byte != 0) {
+            if !is_zero(window) {
                 self.look(window, own..end);
             }
             if is_last {

@@ -1,7 +1,7 @@
 //! A text, line by line, of which some deceive. Comes piece by piece; a line that is longer than
 //! any that people write is looked at in parts.
 
-use super::super::notes::{Notes, Spot};
+use super::super::notes::{Notes, Spot, characters};
 use super::unseen::{self, Deceit};
 use super::{BIDI, HIDDEN_TEXT, HOMOGLYPH, INVISIBLE};
 use crate::base::severity::Severity;
@@ -85,8 +85,7 @@ impl Lines {
                 self.note(notes, (deceit, &text), column);
             }
         }
-        let characters = part.iter().filter(|byte| **byte & 0xC0 != 0x80);
-        self.columns += characters.count() as u64;
+        self.columns += characters(&part);
         self.open = part;
         self.open.clear();
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
-use super::super::notes::Spot;
+use super::super::notes::{Spot, characters};
 use super::{NESTING_MAX, Shape};
 
 /// How much of JSON's grammar holds.
@@ -528,10 +528,6 @@ impl Reader {
 /// Whether a byte may begin a number, a word, or a key without quotes.
 fn is_bare(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.' | b'_' | b'$' | 0x80..)
-}
-
-fn characters(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte & 0xC0 != 0x80).count() as u64
 }
 
 /// A key as it is meant, where it is spelled with escapes.

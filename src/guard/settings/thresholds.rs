@@ -1,7 +1,7 @@
 //! `quality_thresholds` of the policy: sizes, formats, encodings and lengths of lines.
 
 use super::super::files;
-use super::super::notes::{Notes, Spot};
+use super::super::notes::{Notes, Spot, characters};
 use super::super::wide;
 use crate::base::severity::Severity;
 use crate::base::units;
@@ -235,10 +235,6 @@ impl Watch {
         }
         is_utf8
     }
-}
-
-fn characters(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count() as u64
 }
 
 fn word(encoding: Encoding) -> &'static str {
