@@ -30,10 +30,10 @@ pub(super) struct Keywords {
     /// By the first three bytes of grams, which sorts of a fourth one they have. Holds a few that nobody
     /// put in.
     slots: Box<[u32; 1 << SLOT_BITS]>,
-    /// Where in `candidates` each list begins, and where the last one ends.
+    /// Where in `clues` each list begins, and where the last one ends.
     lists: Vec<u16>,
-    /// The rarest bytes of each candidate.
-    grams: Vec<u32>,
+    clues: Vec<Clue>,
+    /// What each clue is for.
     candidates: Vec<Candidate>,
     /// The keywords, one after the other.
     bytes: Vec<u8>,
@@ -61,25 +61,34 @@ impl Span {
     }
 }
 
-/// A keyword that is known by its rarest bytes.
+/// What tells a keyword from most others, and from most texts.
+#[derive(Clone, Copy, Debug)]
+struct Clue {
+    /// Its rarest bytes.
+    gram: u32,
+    /// Where in it they are.
+    offset: u16,
+    /// Its first byte, folded.
+    first: u8,
+}
+
+/// A keyword.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     /// Where it is in `bytes`.
     start: u32,
     length: u16,
-    /// Where in it the rarest bytes are.
-    offset: u16,
     number: u32,
 }
 
 impl Keywords {
     /// Makes an index of keywords in lower case, each at least [`KEYWORD_BYTES_MIN`] long.
     pub(super) fn new<'k>(keywords: impl Iterator<Item = &'k str>) -> Self {
-        let mut all: Vec<(u32, Candidate)> = Vec::new();
+        let mut all: Vec<(Clue, Candidate)> = Vec::new();
         let mut index = Self {
             slots: Box::new([0; 1 << SLOT_BITS]),
             lists: Vec::with_capacity((1 << LIST_BITS) + 1),
-            grams: Vec::new(),
+            clues: Vec::new(),
             candidates: Vec::new(),
             bytes: Vec::new(),
         };
@@ -96,18 +105,22 @@ impl Keywords {
                 GRAM_BYTES => sort_of(gram),
                 _ => u32::MAX,
             };
+            let clue = Clue {
+                gram,
+                offset: offset as u16,
+                first: keyword[0] | 0x20,
+            };
             let candidate = Candidate {
                 start: index.bytes.len() as u32,
                 length: keyword.len() as u16,
-                offset: offset as u16,
                 number: number as u32,
             };
-            all.push((gram, candidate));
+            all.push((clue, candidate));
             index.bytes.extend_from_slice(keyword);
         }
-        all.sort_by_key(|(gram, _)| list_of(*gram));
-        (index.grams, index.candidates) = all.into_iter().unzip();
-        let mut places = index.grams.iter().map(|gram| list_of(*gram));
+        all.sort_by_key(|(clue, _)| list_of(clue.gram));
+        (index.clues, index.candidates) = all.into_iter().unzip();
+        let mut places = index.clues.iter().map(|clue| list_of(clue.gram));
         let mut place = places.next();
         let mut passed = 0;
         for list in 0..=1 << LIST_BITS {
@@ -168,23 +181,19 @@ impl Keywords {
     ) {
         let list = list_of(gram);
         let list = usize::from(self.lists[list])..usize::from(self.lists[list + 1]);
-        for (known, candidate) in self.grams[list.clone()].iter().zip(&self.candidates[list]) {
-            if *known != gram {
+        for place in list {
+            let clue = self.clues[place];
+            let start = at.wrapping_sub(usize::from(clue.offset));
+            let is_first = |byte: &u8| byte | 0x20 == clue.first;
+            if clue.gram != gram || !text.get(start).is_some_and(is_first) {
                 continue;
             }
-            let Some(start) = at.checked_sub(usize::from(candidate.offset)) else {
-                continue;
-            };
+            let candidate = self.candidates[place];
             let length = usize::from(candidate.length);
             let from = candidate.start as usize;
             let keyword = &self.bytes[from..from + length];
-            let Some(found) = text.get(start..start + length) else {
-                continue;
-            };
-            // Most of what is something else begins otherwise.
-            if found.first().map(|byte| byte | 0x20) == keyword.first().map(|byte| byte | 0x20)
-                && found.eq_ignore_ascii_case(keyword)
-            {
+            let found = text.get(start..start + length);
+            if found.is_some_and(|found| found.eq_ignore_ascii_case(keyword)) {
                 tell(candidate.number as usize, Span::new(start, length));
             }
         }
