@@ -491,7 +491,9 @@ def report_startup(agp, scratch):
     with open(os.path.join(folder, "file"), "w") as file:
         file.write("one line\n")
     tool = agp_tool(agp, folder, scratch)
-    commands = {"true": [shutil.which("true")], "agp --version": [agp, "--version"], "agp verify, one file": tool.verify}
+    guard = [agp, "guard", "--target", os.path.join(folder, "file"), "--state-dir", os.path.join(scratch, "state"), "--quiet"]
+    commands = {"true": [shutil.which("true")], "agp --version": [agp, "--version"], "agp verify, one file": tool.verify,
+                "agp guard, one file": guard}
     samples = {name: [] for name in commands}
     try:
         Sample(tool.sign, tool.env, log)
@@ -558,7 +560,7 @@ def main():
             processor(), CPUS, platform.release().split("-")[0], options.runs, floor / MIB, os.getloadavg()[0]))
         for corpus in corpora if "sign" in verbs else ():
             measure_corpus(corpus, options, agp, scratch)
-        if agp and "sign" in verbs:
+        if agp and {"sign", "guard"} & set(verbs):
             report_startup(agp, scratch)
         for corpus in corpora if "guard" in verbs else ():
             if corpus in GUARD_CORPORA:

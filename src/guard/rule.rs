@@ -455,7 +455,10 @@ impl Rule {
         let told = problems.map(|(pattern, problem)| {
             format!("rule `{}`: `{}` {problem}", self.id, pattern.text())
         });
-        told.collect()
+        let globs = self.path.iter().chain(&self.unless.path);
+        let globs = globs.filter_map(|globs| Globs::compile(globs.patterns()).err());
+        told.chain(globs.map(|problem| format!("rule `{}`: {problem}", self.id)))
+            .collect()
     }
 
     /// Runs the rule by itself on its examples and counter-examples, and says what came out wrong.
@@ -511,7 +514,7 @@ fn globs(patterns: &[String]) -> Result<Option<Globs>, String> {
     if patterns.is_empty() {
         return Ok(None);
     }
-    let globs = Globs::compile(patterns).map_err(|error| format!("has a path whose {error}"))?;
+    let globs = Globs::read(patterns).map_err(|error| format!("has a path whose {error}"))?;
     Ok(Some(globs))
 }
 

@@ -17,6 +17,8 @@
 //! differently by different programs; so are empty, `.` and `..` components, a slash at either
 //! end, `**` as a part of a component, and `**/**`.
 
+use std::sync::OnceLock;
+
 use globset::{GlobBuilder, GlobSet};
 
 use crate::base::relpath::{self, RelPath};
@@ -25,7 +27,8 @@ use crate::base::relpath::{self, RelPath};
 #[derive(Debug, Clone, Default)]
 pub struct Globs {
     patterns: Vec<String>,
-    set: GlobSet,
+    /// Compiled when a path is first asked about, or before.
+    set: OnceLock<GlobSet>,
 }
 
 /// A pattern outside the grammar.
@@ -44,26 +47,23 @@ impl Globs {
     /// # Errors
     /// The first pattern outside the grammar.
     pub fn compile(patterns: &[String]) -> Result<Self, GlobError> {
+        let globs = Self::read(patterns)?;
+        let set = compiled(patterns)?;
+        Ok(Self {
+            set: OnceLock::from(set),
+            ..globs
+        })
+    }
+
+    /// Reads patterns that are known to compile, and compiles them when they are needed.
+    ///
+    /// # Errors
+    /// The first pattern outside the grammar.
+    pub fn read(patterns: &[String]) -> Result<Self, GlobError> {
         Self::check(patterns)?;
-        let mut set = GlobSet::builder();
-        for pattern in patterns {
-            let refused = |reason: String| GlobError {
-                pattern: pattern.clone(),
-                reason,
-            };
-            let glob = GlobBuilder::new(pattern)
-                .literal_separator(true)
-                .backslash_escape(false)
-                .build();
-            set.add(glob.map_err(|error| refused(format!("cannot be read: {error}")))?);
-        }
-        let set = set.build().map_err(|error| GlobError {
-            pattern: error.glob().unwrap_or_default().into(),
-            reason: format!("cannot be compiled: {error}"),
-        })?;
         Ok(Self {
             patterns: patterns.to_vec(),
-            set,
+            set: OnceLock::new(),
         })
     }
 
@@ -102,8 +102,28 @@ impl Globs {
     /// Whether a pattern matches exactly this path: enough where the walk prunes from the top.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         use std::os::unix::ffi::OsStrExt;
-        !self.patterns.is_empty() && self.set.is_match(std::ffi::OsStr::from_bytes(path))
+        let set = || compiled(&self.patterns).unwrap_or_default();
+        let set = || self.set.get_or_init(set);
+        !self.patterns.is_empty() && set().is_match(std::ffi::OsStr::from_bytes(path))
     }
+}
+
+fn compiled(patterns: &[String]) -> Result<GlobSet, GlobError> {
+    let mut set = GlobSet::builder();
+    for pattern in patterns {
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .backslash_escape(false)
+            .build();
+        set.add(glob.map_err(|error| GlobError {
+            pattern: pattern.clone(),
+            reason: format!("cannot be read: {error}"),
+        })?);
+    }
+    set.build().map_err(|error| GlobError {
+        pattern: error.glob().unwrap_or_default().into(),
+        reason: format!("cannot be compiled: {error}"),
+    })
 }
 
 /// The part of the grammar that `globset` would read in its own way.

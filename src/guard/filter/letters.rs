@@ -7,6 +7,9 @@
 //! A level is −2.5 · log2 of the share that the second has behind the first, rounded, as one digit
 //! of base 36.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use super::random::entropy;
 
 /// Rows are the first of a pair, columns the second, both in the order `a`–`z`, digit, other.
@@ -40,6 +43,31 @@ const LEVELS: [&[u8; CLASSES]; CLASSES] = [
     b"fffeefmpjsrpqrnouponjqsbvp19",
     b"ad9bbcdeajhcbcdakb9bdefjoi9e",
 ];
+/// Words that sources and documentation are full of: four letters from within one are not rare, whatever
+/// their pairs say.
+const COMMON: &str = "\
+     about above access address after against alloc allocator always another arch args array assert \
+     attr attribute audit auto base because before begin between binary bitfield bits block bond bool \
+     brport buffer byte bytes call card case cast char character check class client clone code \
+     combining compare config const constant contains content context copy copyright core count crate \
+     create created ctypes current data date debug default define defined derive devconf directory \
+     document draft duration element elements else empty endif entries entry enum error errors event \
+     example exhaustive expected expr extern false feature field file find first flag flags format \
+     forwarditerator free from function given glapi group handle hash have header hexagon https \
+     identifier ifndef impl include index info information init inline inner input insert instance \
+     instruction integer interface into invalid ioctl ioring item iter iterator kernel kind last latin \
+     left length letter level library license limit line link linux list local location long loop \
+     machine make mask match memory message metadata method mips mode module more move must name \
+     namespace next node noexcept none note null nullptr number object offset only operator option \
+     options order other output override param parse part passed path pattern point pointer policy port \
+     position posix previous private process program properties property pthread public range read \
+     reference register registers repr request required reserved response result return returns right \
+     root rust same schema second section self serde server short should sign signature size sizeof \
+     slice small software some source space span start state static stats status stream string \
+     stringref struct support symbol sync table target tcflag template test than that their then there \
+     this thread through time traits transmute tree true type typedef typename types uint ulong under \
+     unit unsafe unsigned unspec unwrap used user using usize valid value values vector version virtual \
+     void wasm when where which while width will with within without would write zero";
 /// 26 letters, digits, everything else.
 const CLASSES: usize = 28;
 const DIGIT: usize = 26;
@@ -100,8 +128,15 @@ fn bits(text: &[u8]) -> f64 {
         .sum()
 }
 
-/// How rare a short text is in what people write, in levels, whatever its case.
+/// How rare four letters, or fewer, are in what people write, in levels, whatever their case.
 pub fn rarity(text: &[u8]) -> u32 {
+    static GRAMS: LazyLock<HashSet<&[u8]>> = LazyLock::new(|| {
+        let words = COMMON.split_ascii_whitespace();
+        words.flat_map(|word| word.as_bytes().windows(4)).collect()
+    });
+    if GRAMS.contains(text) {
+        return 0;
+    }
     let level = |first: usize, second: usize| {
         let level = char::from(LEVELS[first][second]).to_digit(36);
         let members = match second {
