@@ -120,7 +120,7 @@ fn a_commit_is_judged_by_what_is_staged() {
     // Accepted as everywhere: by a marker that is staged, and by a baseline.
     place.write(
         "new.txt",
-        secret("b").replace('\n', " # agp:allow[generic] reason=a test\n"),
+        secret("b").replace('\n', concat!(" # agp", ":allow[generic] reason=a test\n")),
     );
     git(&place, &["add", "new.txt"]);
     let update = [
@@ -236,7 +236,7 @@ fn history_names_the_commit_that_first_held_a_secret_once() {
     commit(&place);
     place.write(
         "a.txt",
-        format!("{} # agp:allow[generic] reason=no\n", secret("a").trim()),
+        secret("a").trim().to_owned() + concat!(" # agp", ":allow[generic] reason=no\n"),
     );
     commit(&place);
     place.write("a.txt", "clean\n");

