@@ -84,7 +84,8 @@ pub(super) fn look(
     let text = &Text::new(part.bytes);
     let matches = scanner.scan(text, Some(&place.path), looking.scratch);
     let counts = |found: &Match| {
-        part.own.contains(&found.value.start) && !(part.is_binary && !scanner.is_certain(found))
+        let is_readable = !part.is_binary || scanner.is_certain(found);
+        is_readable && part.own.contains(&found.value.start)
     };
     let matches = matches.into_iter().filter(counts);
     let mut matches: Vec<Located> = matches
