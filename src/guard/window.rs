@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::content::{Inspector, Place};
-use super::part::{self, Before, Held, Part};
+use super::piece::{self, Before, Held, Piece};
 
 /// How large windows are.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +19,8 @@ pub(super) struct Sizes {
     overlap_bytes: usize,
     /// How much before its own part a window still sees.
     context_bytes: usize,
-    /// How much of a window is one part, where others may be looked at meanwhile.
-    part_bytes: usize,
+    /// How much of a window is one piece, where others may be looked at meanwhile.
+    piece_bytes: usize,
 }
 
 /// What files are read with.
@@ -28,7 +28,7 @@ const SIZES: Sizes = Sizes {
     window_bytes: 4 << 20,
     overlap_bytes: 1 << 16,
     context_bytes: 1 << 12,
-    part_bytes: 2 << 20,
+    piece_bytes: 2 << 20,
 };
 /// How much a buffer has room for at first.
 const BUFFER_BYTES_MIN: usize = 1 << 16;
@@ -124,23 +124,23 @@ impl<'i, 'a> Windows<'i, 'a> {
     }
 
     /// Hands on what begins in a window's own part. What is larger than one window is looked at by as many
-    /// threads as there are; the parts are the same for any number of them.
+    /// threads as there are; the pieces are the same for any number of them.
     fn look(&mut self, window: &[u8], own: Range<usize>) {
-        let parts = self.parts(window, own);
+        let pieces = self.pieces(window, own);
         let with = (self.inspector.tools.scanner, self.place);
-        let held: Vec<Held> = match &parts[..] {
-            [part] => vec![part::look(part, with, self.inspector.scratch)],
-            parts => {
+        let held: Vec<Held> = match &pieces[..] {
+            [piece] => vec![piece::look(piece, with, self.inspector.scratch)],
+            pieces => {
                 // What a thread keeps is worth keeping.
                 let spare = Mutex::new(std::mem::take(&mut self.inspector.scratch.spare));
-                let look = |part: &Part<'_>| {
+                let look = |piece: &Piece<'_>| {
                     let scratch = spare.lock().ok().and_then(|mut spare| spare.pop());
                     let mut scratch = scratch.unwrap_or_default();
-                    let held = part::look(part, with, &mut scratch);
+                    let held = piece::look(piece, with, &mut scratch);
                     let _ = spare.lock().map(|mut spare| spare.push(scratch));
                     held
                 };
-                let held = parts.par_iter().map(look).collect();
+                let held = pieces.par_iter().map(look).collect();
                 self.inspector.scratch.spare = spare.into_inner().unwrap_or_default();
                 held
             }
@@ -155,31 +155,31 @@ impl<'i, 'a> Windows<'i, 'a> {
         }
     }
 
-    fn parts<'w>(&self, window: &'w [u8], own: Range<usize>) -> Vec<Part<'w>> {
+    fn pieces<'w>(&self, window: &'w [u8], own: Range<usize>) -> Vec<Piece<'w>> {
         let Sizes {
             window_bytes,
             overlap_bytes,
             context_bytes,
-            part_bytes,
+            piece_bytes,
         } = self.sizes;
         let is_whole = own.start == 0 && window.len() < window_bytes;
-        let step = if is_whole { usize::MAX } else { part_bytes };
+        let step = if is_whole { usize::MAX } else { piece_bytes };
         let (mut before, mut passed) = (self.before, 0);
         let starts = own.clone().step_by(step);
-        let parts = starts.map(|start| {
+        let pieces = starts.map(|start| {
             let from = start.saturating_sub(context_bytes);
             before.pass(&window[passed..from]);
             passed = from;
             let end = start.saturating_add(step).min(own.end);
             let to = (end + overlap_bytes).min(window.len());
-            Part {
+            Piece {
                 bytes: &window[from..to],
                 own: start - from..end - from,
                 before,
                 is_binary: self.is_binary,
             }
         });
-        parts.collect()
+        pieces.collect()
     }
 }
 
@@ -264,7 +264,7 @@ mod tests {
                 window_bytes,
                 overlap_bytes: 300,
                 context_bytes: 300,
-                part_bytes: 70,
+                piece_bytes: 70,
             };
             let found = found(format!("x {text}").as_bytes(), sizes);
             assert_eq!(found.len(), 400, "{window_bytes}");
@@ -295,7 +295,7 @@ mod tests {
                 window_bytes,
                 overlap_bytes: 400,
                 context_bytes: 400,
-                part_bytes: 70,
+                piece_bytes: 70,
             };
             assert_eq!(found(text.as_bytes(), sizes), whole, "{window_bytes}");
         }

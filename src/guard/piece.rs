@@ -1,5 +1,5 @@
-//! One part of a text: what the rules find in it as it stands, and in what is encoded in it. Knows where
-//! it stands in the whole text and what of it is its own; other parts may be looked at meanwhile.
+//! One piece of a text: what the rules find in it as it stands, and in what is encoded in it. Knows where
+//! it stands in the whole text and what of it is its own; other pieces may be looked at meanwhile.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -20,7 +20,7 @@ const DECODE_DEPTH_MAX: usize = 3;
 /// What is compressed inside an encoded text is expanded to so much.
 const EXPANDED_BYTES_MAX: u64 = 4 << 20;
 
-/// What stands before a part of a text.
+/// What stands before a piece of a text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Before {
     lines: u64,
@@ -31,7 +31,7 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Counts what stands before the next part.
+    /// Counts what stands before the next piece.
     pub(super) fn pass(&mut self, passed: &[u8]) {
         self.lines += memchr_iter(b'\n', passed).count() as u64;
         let line = memrchr(b'\n', passed).map_or(0, |at| at + 1);
@@ -47,18 +47,18 @@ impl Before {
     }
 }
 
-/// A part of a text, and what is around it.
+/// A piece of a text, and what is around it.
 #[derive(Debug)]
-pub(super) struct Part<'w> {
+pub(super) struct Piece<'w> {
     pub(super) bytes: &'w [u8],
-    /// What of it is handed on: what begins elsewhere is so by another part.
+    /// What of it is handed on: what begins elsewhere is so by another piece.
     pub(super) own: Range<usize>,
     pub(super) before: Before,
     /// Whether the text has zeros and is nothing that people write.
     pub(super) is_binary: bool,
 }
 
-/// What a part holds.
+/// What a piece holds.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// In the order of their places; what stood encoded comes last.
@@ -68,24 +68,24 @@ pub(super) struct Held {
     pub(super) markers: Vec<Marker>,
 }
 
-/// Looks at a part of the text at a place.
+/// Looks at a piece of the text at a place.
 pub(super) fn look(
-    part: &Part<'_>,
+    piece: &Piece<'_>,
     (scanner, place): (&Scanner, &Place),
     scratch: &mut Scratch,
 ) -> Held {
     let mut looking = Looking {
-        part,
+        piece,
         scanner,
         place,
         scratch,
         decoded: 0,
     };
-    let text = &Text::new(part.bytes);
+    let text = &Text::new(piece.bytes);
     let matches = scanner.scan(text, Some(&place.path), looking.scratch);
     let counts = |found: &Match| {
-        let is_readable = !part.is_binary || scanner.is_certain(found);
-        is_readable && part.own.contains(&found.value.start)
+        let is_readable = !piece.is_binary || scanner.is_certain(found);
+        is_readable && piece.own.contains(&found.value.start)
     };
     let matches = matches.into_iter().filter(counts);
     let mut matches: Vec<Located> = matches
@@ -93,8 +93,8 @@ pub(super) fn look(
         .collect();
     looking.decode(text, &mut matches);
     let decoded = looking.decoded;
-    let markers = suppress::markers(part.bytes, part.own.clone(), scanner.honors_foreign());
-    let lines = part.before.lines;
+    let markers = suppress::markers(piece.bytes, piece.own.clone(), scanner.honors_foreign());
+    let lines = piece.before.lines;
     let markers = markers.into_iter().map(|marker| Marker {
         line: marker.line + lines,
         covers: marker.covers + lines,
@@ -107,9 +107,9 @@ pub(super) fn look(
     }
 }
 
-/// The look at a part.
+/// The look at a piece.
 struct Looking<'l> {
-    part: &'l Part<'l>,
+    piece: &'l Piece<'l>,
     scanner: &'l Scanner,
     place: &'l Place,
     scratch: &'l mut Scratch,
@@ -118,7 +118,7 @@ struct Looking<'l> {
 
 impl Looking<'_> {
     fn located(&self, text: &[u8], mut found: Match) -> Located {
-        let before = self.part.before;
+        let before = self.piece.before;
         if found.line == 1 {
             found.column += before.columns;
         }
@@ -134,9 +134,9 @@ impl Looking<'_> {
 
     /// Looks into what is encoded.
     fn decode(&mut self, text: &Text<'_>, seen: &mut Vec<Located>) {
-        let own = &self.part.own;
+        let own = &self.piece.own;
         let mut outer = Vec::new();
-        for one in decode::decode_all(text, self.part.before.digits) {
+        for one in decode::decode_all(text, self.piece.before.digits) {
             let is_known = seen.iter().any(|known| {
                 known.found.value.start <= one.range.start && one.range.end <= known.found.value.end
             });
