@@ -315,12 +315,10 @@ fn every_byte_of_the_answer_is_the_same_however_many_threads_there_are() {
         };
         place.write(&format!("assets/{}/{number}.yml", number % 7), text);
     }
-    // Longer than a window.
-    let long = format!("{}\n", "x y ".repeat(2_000_000));
-    place.write(
-        "assets/long.txt",
-        long + &format!("ghp_{}\n", drawn(36, 999)),
-    );
+    // Longer than a window, with something at the edge of every piece.
+    let mebibyte = |number| format!("{}ghp_{}\n", "x y ".repeat(262_130), drawn(36, number));
+    let long: String = (900..909).map(mebibyte).collect();
+    place.write("assets/long.txt", long);
     let answer = |jobs: &str| {
         let formats = ["csv", "junit", "gitlab", "markdown"];
         let mut words = [
