@@ -101,21 +101,10 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     }
     let factors = holm(&candidates);
     let members = candidates.len();
-    let mut of_stage: BTreeMap<String, usize> = BTreeMap::new();
-    for candidate in &candidates {
-        *of_stage.entry(candidate.stage.clone()).or_default() += 1;
-    }
     let decide = |(candidate, factor): (Candidate, f64)| StageJudgement {
         judgement: candidate.assessment.decide(
             &request.settings(candidate.metric),
-            &Family {
-                members,
-                together: match candidate.needs_all {
-                    true => members,
-                    false => of_stage.get(&candidate.stage).copied().unwrap_or(1),
-                },
-                factor,
-            },
+            &Family { members, factor },
         ),
         stage: candidate.stage,
         metric: candidate.metric,
