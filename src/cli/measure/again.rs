@@ -8,8 +8,12 @@ use crate::cli::spine::Context;
 use crate::history::Record;
 use crate::profile::RunJudgement;
 
-/// Over how long its runs are spread: a crowded machine stays so for seconds.
+/// Over how long its runs are spread: a crowded machine stays so for seconds, and one that makes most stages
+/// slower at once for longer.
 const SPREAD: Duration = Duration::from_secs(10);
+const SPREAD_OF_MOST: Duration = Duration::from_secs(60);
+/// Of fewer stages most are soon slower by themselves.
+const STAGES_MIN: usize = 3;
 /// So many other stages run meanwhile, the quickest, to tell how fast the machine is.
 const OTHERS: usize = 3;
 
@@ -21,6 +25,8 @@ pub(super) struct SecondLook {
     others: Vec<String>,
     /// How many more runs of each stage it takes: half as many as the first look had of one that was slower.
     runs: usize,
+    /// How long they take together, at least.
+    spread: Duration,
 }
 
 impl SecondLook {
@@ -40,8 +46,10 @@ impl SecondLook {
             others.extend(run.map(|(_, run)| (run.figures.wall_seconds, name)));
         }
         others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let spread = spread(measured.len() - others.len(), measured.len());
         let others = others.iter().take(OTHERS);
         Ok(Self {
+            spread,
             others: others.map(|(_, name)| (*name).to_owned()).collect(),
             seen: measured.iter().map(|one| one.runs.len()).collect(),
             runs: runs.div_ceil(2),
@@ -51,7 +59,7 @@ impl SecondLook {
 
     /// How long to wait before each of its runs.
     pub(super) fn pause(&self) -> Duration {
-        SPREAD / u32::try_from(self.runs).unwrap_or(u32::MAX).max(1)
+        self.spread / u32::try_from(self.runs).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether a stage is looked at again.
@@ -82,7 +90,35 @@ impl SecondLook {
     }
 }
 
+/// Over how long to look again where so many of all stages were slower.
+fn spread(slower: usize, stages: usize) -> Duration {
+    match stages >= STAGES_MIN && slower * 2 > stages {
+        true => SPREAD_OF_MOST,
+        false => SPREAD,
+    }
+}
+
 fn is_named(first: &RunJudgement, stage: &str) -> bool {
     let mut slower = first.stages.iter().filter(|one| one.is_slower());
     slower.any(|one| one.needs_all || one.stage == stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_most_stages_slower_is_given_longer_to_pass() {
+        for (slower, stages, expected) in [
+            (1, 1, SPREAD),
+            (2, 2, SPREAD),
+            (1, 4, SPREAD),
+            (2, 4, SPREAD),
+            (2, 3, SPREAD_OF_MOST),
+            (3, 4, SPREAD_OF_MOST),
+            (10, 10, SPREAD_OF_MOST),
+        ] {
+            assert_eq!(spread(slower, stages), expected, "{slower} of {stages}");
+        }
+    }
 }
