@@ -66,8 +66,7 @@ pub(super) fn may_set(text: &[u8], keyword: &Range<usize>) -> bool {
 fn may_open(text: &[u8], at: usize) -> bool {
     let at = run(text, (at, SPACE_MAX), u8::is_ascii_whitespace);
     let rest = &text[at..];
-    let call = rest.iter().take(CALL_BYTES_MAX);
-    let call = call.take_while(|byte| CALL.has(**byte)).count();
+    let call = run(rest, (0, CALL_BYTES_MAX), |byte| CALL.has(*byte));
     let introduced = |word: &&[u8]| {
         let rest = match rest {
             [b'"' | b'\'', rest @ ..] => rest,

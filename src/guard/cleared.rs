@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::content::{Bytes, Tools};
 use super::look::{Seen, Source, look_inside};
-use super::scan::{Scanner, Scratch};
+use super::scan::{Scanner, Scratches};
 use super::share::{Clean, is_clean};
 use super::watch::Checks;
 use crate::base::digest::{Digest, Hasher};
@@ -53,7 +53,7 @@ pub struct Examiner<'a> {
     memory: Memory<'a>,
     known: HashMap<Digest, Verdict>,
     met: Mutex<HashMap<Digest, Verdict>>,
-    scratches: Mutex<Vec<Scratch>>,
+    scratches: Scratches,
     discarded: Option<String>,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Examiner<'a> {
             memory,
             known: records.map(parse).collect(),
             met: Mutex::default(),
-            scratches: Mutex::default(),
+            scratches: Scratches::default(),
             discarded,
         }
     }
@@ -173,15 +173,10 @@ impl<'a> Examiner<'a> {
             checks: &self.checks,
             progress: self.progress,
         };
-        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
         let mut seen = Seen::default();
-        let looked = look_inside(
-            (tools, &mut scratch),
-            (bytes, size_bytes),
-            &source,
-            &mut seen,
-        );
-        lock(&self.scratches).push(scratch);
+        let looked = self
+            .scratches
+            .with(|scratch| look_inside((tools, scratch), (bytes, size_bytes), &source, &mut seen));
         match looked.is_ok() && is_clean(&seen) {
             true => Verdict::Clean(Clean::of(&seen)),
             false => Verdict::Suspect,

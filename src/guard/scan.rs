@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use memchr::{memchr_iter, memrchr};
 
@@ -43,7 +44,24 @@ pub struct Scratch {
     /// Room for the part of a text that is in memory; holds what was there before.
     pub(super) window: Vec<u8>,
     /// Others of its kind, for texts that several threads look at.
-    pub(super) spare: Vec<Scratch>,
+    pub(super) spare: Scratches,
+}
+
+/// What threads take while they look at a text and give back for the next: what one has learned is worth
+/// keeping.
+#[derive(Debug, Default)]
+pub(super) struct Scratches(Mutex<Vec<Scratch>>);
+
+impl Scratches {
+    /// Does some work with one that nobody else has.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let scratches = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = scratches().pop();
+        let mut scratch = taken.unwrap_or_default();
+        let done = work(&mut scratch);
+        scratches().push(scratch);
+        done
+    }
 }
 
 /// Something that a rule found.

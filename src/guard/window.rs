@@ -3,7 +3,6 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Mutex;
 
 use rayon::prelude::*;
 
@@ -131,18 +130,10 @@ impl<'i, 'a> Windows<'i, 'a> {
         let held: Vec<Held> = match &pieces[..] {
             [piece] => vec![piece::look(piece, with, self.inspector.scratch)],
             pieces => {
-                // What a thread keeps is worth keeping.
-                let spare = Mutex::new(std::mem::take(&mut self.inspector.scratch.spare));
-                let look = |piece: &Piece<'_>| {
-                    let scratch = spare.lock().ok().and_then(|mut spare| spare.pop());
-                    let mut scratch = scratch.unwrap_or_default();
-                    let held = piece::look(piece, with, &mut scratch);
-                    let _ = spare.lock().map(|mut spare| spare.push(scratch));
-                    held
-                };
-                let held = pieces.par_iter().map(look).collect();
-                self.inspector.scratch.spare = spare.into_inner().unwrap_or_default();
-                held
+                let spare = &self.inspector.scratch.spare;
+                let look =
+                    |piece: &Piece<'_>| spare.with(|scratch| piece::look(piece, with, scratch));
+                pieces.par_iter().map(look).collect()
             }
         };
         let out = &mut self.inspector.out;

@@ -102,9 +102,12 @@ impl Globs {
     /// Whether a pattern matches exactly this path: enough where the walk prunes from the top.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         use std::os::unix::ffi::OsStrExt;
-        let set = || compiled(&self.patterns).unwrap_or_default();
-        let set = || self.set.get_or_init(set);
-        !self.patterns.is_empty() && set().is_match(std::ffi::OsStr::from_bytes(path))
+        if self.patterns.is_empty() {
+            return false;
+        }
+        let compile = || compiled(&self.patterns).unwrap_or_default();
+        let set = self.set.get_or_init(compile);
+        set.is_match(std::ffi::OsStr::from_bytes(path))
     }
 }
 

@@ -35,16 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // As they are kept: to sort them again costs every run.
     let id = |rule: &toml::Value| rule.get("id").and_then(|id| id.as_str().map(str::to_owned));
     if let Some(rules) = all.get_mut("rule").and_then(toml::Value::as_array_mut) {
-        rules.sort_by_key(id);
-    }
-    let rules = all.get_mut("rule").and_then(toml::Value::as_array_mut);
-    for rule in rules
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_table_mut)
-    {
-        let (good, bad) = (rule.remove("examples"), rule.remove("negatives"));
-        examples.push((rule.get("id").cloned(), good, bad));
+        rules.sort_by_cached_key(id);
+        for rule in rules.iter_mut().filter_map(toml::Value::as_table_mut) {
+            let (good, bad) = (rule.remove("examples"), rule.remove("negatives"));
+            examples.push((rule.get("id").cloned(), good, bad));
+        }
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
     fs::write(out.join("rules.json"), serde_json::to_vec(&all)?)?;
