@@ -381,9 +381,13 @@ fn problem_finding(
     code: &'static crate::report::Code,
     (path, problem): (&str, &Problem),
 ) -> Finding {
-    let mut finding =
-        Finding::new(code, problem.message.clone()).at(format!("{path}#{}", problem.pointer));
-    finding = finding.on_line(problem.line);
+    let place = match problem.pointer.as_str() {
+        "" => path.to_owned(),
+        pointer => format!("{path}#{pointer}"),
+    };
+    let mut finding = Finding::new(code, problem.message.clone())
+        .at(place)
+        .on_line(problem.line);
     finding.column = Some(problem.column);
     match &problem.hint {
         Some(hint) => finding.with_hint(hint.clone()),

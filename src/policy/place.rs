@@ -143,7 +143,7 @@ fn syntax_problem(error: &serde_json::Error, text: &str, from: usize) -> SyntaxP
     };
     SyntaxProblem {
         offset,
-        message: message.into(),
+        message: format!("not JSON: {message}"),
     }
 }
 
@@ -279,11 +279,8 @@ mod tests {
             ("[\"\\ud800\"]", "unexpected end of hex escape", 8),
         ] {
             let problem = Node::read(text).err().unwrap();
-            assert_eq!(
-                (&*problem.message, problem.offset),
-                (message, offset),
-                "{text}"
-            );
+            let expected = (format!("not JSON: {message}"), offset);
+            assert_eq!((problem.message, problem.offset), expected, "{text}");
         }
     }
 

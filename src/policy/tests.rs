@@ -402,26 +402,26 @@ fn hostile_files_are_clear_errors() {
             b"{\"audit\":\n \"\xff\"}",
             "2:3 the file is not UTF-8 | save it as UTF-8",
         ),
-        (b"{}\n{}", "2:1 trailing characters"),
-        (b"{} x", "1:4 trailing characters"),
+        (b"{}\n{}", "2:1 not JSON: trailing characters"),
+        (b"{} x", "1:4 not JSON: trailing characters"),
         (
             b"{\"audit\": {",
-            "1:11 the file ends in the middle of a value",
+            "1:11 not JSON: the file ends in the middle of a value",
         ),
-        (b"{\"audit\": \0}", "1:11 expected value"),
-        (b"\0\0\0\0", "1:1 expected value"),
+        (b"{\"audit\": \0}", "1:11 not JSON: expected value"),
+        (b"\0\0\0\0", "1:1 not JSON: expected value"),
         (
             b"{\"a\nb\": 1}",
-            "1:3 control character (\\u0000-\\u001F) found while parsing a string",
+            "1:3 not JSON: control character (\\u0000-\\u001F) found while parsing a string",
         ),
         (
             b"{\"audit\": \"\\ud800\"}",
-            "1:18 unexpected end of hex escape",
+            "1:18 not JSON: unexpected end of hex escape",
         ),
         (deep.as_bytes(), "1:139 nested deeper than 128 levels"),
         (
             &b"[".repeat(200_000),
-            "1:200000 the file ends in the middle of a value",
+            "1:200000 not JSON: the file ends in the middle of a value",
         ),
     ] {
         let Err(LoadError::Invalid { problems, .. }) = load_named(bytes) else {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::numbers::median;
 use super::regress::{self, Assessment, Family, Judgement, Series, Settings, percent};
 use super::series::{self, Line, Past};
 use super::siblings::Siblings;
@@ -38,20 +39,34 @@ pub struct RunRequest<'a> {
 /// The least change, as a share, of a peak of memory that was only seen. Runs of one short job came out 8 %
 /// apart.
 const SEEN_PEAK_FLOOR: f64 = 0.25;
+/// The least change of a duration, seconds: a tick of the scheduler, or what starting a process may differ by …
+const SECONDS_MIN: f64 = 0.005;
+/// … and of a size, bytes: what the kernel maps around a fault or reads ahead.
+const BYTES_MIN: f64 = 262_144.0;
+/// So many of the newest runs tell how large a metric is.
+const NEWEST: usize = 9;
 
 impl RunRequest<'_> {
-    /// The least change of a metric that counts, as a share.
-    pub(super) fn effect_floor(&self, metric: Metric) -> f64 {
-        let floor = self.policy.effect_floor;
-        match metric {
-            Metric::PeakMemoryBytes if self.peaks_are_seen => floor.max(SEEN_PEAK_FLOOR),
-            _ => floor,
-        }
+    /// The least change that counts of a metric with this past, as a share.
+    pub(super) fn effect_floor(&self, metric: Metric, history: &[f64]) -> f64 {
+        let newest = &history[history.len().saturating_sub(NEWEST)..];
+        // Of no past everything counts, and nothing is judged.
+        let size = median(newest).max(f64::MIN_POSITIVE);
+        let least = match metric {
+            Metric::CpuSeconds | Metric::CpuUserSeconds | Metric::CpuSystemSeconds => SECONDS_MIN,
+            Metric::WallSeconds | Metric::RunQueueSeconds => SECONDS_MIN,
+            Metric::IoStallSeconds | Metric::MemoryStallSeconds => SECONDS_MIN,
+            Metric::PeakMemoryBytes | Metric::ReadBytes | Metric::WrittenBytes => BYTES_MIN,
+            Metric::IoOperations => 0.0,
+        };
+        let is_seen = metric == Metric::PeakMemoryBytes && self.peaks_are_seen;
+        let floor = if is_seen { SEEN_PEAK_FLOOR } else { 0.0 };
+        self.policy.effect_floor.max(floor).max(least / size)
     }
 
-    pub(super) fn settings(&self, metric: Metric) -> Settings {
+    pub(super) fn settings(&self, metric: Metric, history: &[f64]) -> Settings {
         Settings {
-            effect_floor: self.effect_floor(metric),
+            effect_floor: self.effect_floor(metric, history),
             runs_max: usize::try_from(self.policy.runs_max).unwrap_or(usize::MAX),
         }
     }
@@ -101,10 +116,21 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     }
     let factors = holm(&candidates);
     let members = candidates.len();
+    let mut of_stage: BTreeMap<String, usize> = BTreeMap::new();
+    for candidate in &candidates {
+        *of_stage.entry(candidate.stage.clone()).or_default() += 1;
+    }
     let decide = |(candidate, factor): (Candidate, f64)| StageJudgement {
         judgement: candidate.assessment.decide(
-            &request.settings(candidate.metric),
-            &Family { members, factor },
+            &request.settings(candidate.metric, &candidate.history),
+            &Family {
+                members,
+                together: match candidate.needs_all {
+                    true => members,
+                    false => of_stage.get(&candidate.stage).copied().unwrap_or(1),
+                },
+                factor,
+            },
         ),
         stage: candidate.stage,
         metric: candidate.metric,
@@ -358,7 +384,7 @@ impl StageJudgement {
             .filter(|record| record.stage == self.stage)
             .find_map(|record| series::value(self.metric, &record.metrics))?;
         values.push(first);
-        let creep = trend::creep(&values, (request.effect_floor(self.metric), members))?;
+        let creep = trend::creep(&values, (request.effect_floor(self.metric, past), members))?;
         let message = format!(
             "{}: {} more over the last {} runs, a little each time",
             self.subject(),

@@ -157,6 +157,8 @@ pub fn judge(series: &Series<'_>, settings: &Settings) -> Result<Judgement, Seri
 pub(super) struct Family {
     /// How many there are, this one included.
     pub(super) members: usize,
+    /// How many of them are about what is run again for this one: its stage, or all stages.
+    pub(super) together: usize,
     /// By what this one's evidence is multiplied (Holm).
     pub(super) factor: f64,
 }
@@ -165,6 +167,7 @@ impl Default for Family {
     fn default() -> Self {
         Self {
             members: 1,
+            together: 1,
             factor: 1.0,
         }
     }
@@ -311,14 +314,14 @@ impl Assessment {
         if self.runs == 1 { 1 } else { 2 }
     }
 
-    /// Whether more runs may still convict. With many members each suspicion must be stronger, so that
-    /// a clean run asks for more as rarely as if there were only one.
+    /// Whether more runs may still convict. With many verdicts for which the same is run again each
+    /// suspicion must be stronger, so that a clean run asks for more as rarely as if there were only one.
     fn is_unsettled(&self, (baseline, standing): (&Baseline, &Standing), family: &Family) -> bool {
-        let members = family.members.max(1) as f64;
+        let together = family.together.max(1) as f64;
         match self.runs {
-            1 => baseline.suspicion(standing.effect) < SUSPICIOUS / members,
-            2 | 3 => standing.slower < UNSETTLED.0 / members,
-            _ => standing.slower < UNSETTLED.1 / members,
+            1 => baseline.suspicion(standing.effect) < SUSPICIOUS / together,
+            2 | 3 => standing.slower < UNSETTLED.0 / together,
+            _ => standing.slower < UNSETTLED.1 / together,
         }
     }
 
@@ -396,8 +399,8 @@ fn minimum_detectable(baseline: &Baseline, (settings, family): (&Settings, &Fami
     let runs = settings.runs_max.max(1);
     let (threshold, deviation) = baseline.threshold(runs, alarm(runs) / family.factor);
     let last = threshold + nine_in_ten * deviation;
-    let members = family.members.max(1) as f64;
-    let first = normal_quantile(SUSPICIOUS / members) + nine_in_ten;
+    let together = family.together.max(1) as f64;
+    let first = normal_quantile(SUSPICIOUS / together) + nine_in_ten;
     let first = if runs == 1 {
         0.0
     } else {

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = ROOT / ".github/actions/agp"
+EXAMPLES = [*(ROOT / "docs/examples/github").glob("*.yml"), *(ROOT / "docs/examples/shards").glob("*.yml")]
 #: Names that try to be commands of a workflow.
 NAMES = ["::error ::owned", "##[error]owned", "a\n::warning::owned", "%0A::notice::owned", "::stop-commands::owned",
          "::add-mask::a", "\x1b[31m::set-env name=X::owned", "</script><!channel>", "=cmd|'x'"]
@@ -173,7 +174,7 @@ def linters(zizmor):
     folder = Path(tempfile.mkdtemp(prefix="agp-zizmor-"))
     try:
         shutil.copytree(ROOT / ".github", folder / ".github")
-        for example in (ROOT / "docs/examples/github").glob("*.yml"):
+        for example in EXAMPLES:
             shutil.copy(example, folder / ".github/workflows")
 
         def audit():
@@ -193,7 +194,7 @@ def linters(zizmor):
             must(re.search(r"@[0-9a-f]{40}$", action) or action.startswith("$/") or action == "actions/checkout@v4", action)
         schemas = [("vendor.github-actions", [ACTION / "action.yml"]),
                    ("vendor.github-workflows", [*(ROOT / ".github/workflows").glob("*.yml"),
-                                                *(ROOT / "docs/examples/github").glob("*.yml")]),
+                                                *EXAMPLES]),
                    ("vendor.gitlab-ci", [*(ROOT / "docs/examples/gitlab").glob("*.yml")])]
         for schema, files in schemas:
             check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]

@@ -1069,18 +1069,18 @@ fn every_problem_of_a_policy_is_told_at_once_with_pointer_and_line() {
         })
         .collect();
     for (pointer, line) in [
-        ("/performance_benchmarks/max_memory_usage_mb", 2),
-        ("/policy_guard", 4),
-        ("/policy_guard/audit_logging", 5),
-        ("/integrity/max_age_days", 8),
-        ("/integrity/keys/1/key_id", 11),
-        ("/integrity/keys/1/source", 11),
-        ("/integrity/keys/1/status", 11),
-        ("/integrity/keys/1/not_after", 11),
+        ("#/performance_benchmarks/max_memory_usage_mb", 2),
+        ("#/policy_guard", 4),
+        ("#/policy_guard/audit_logging", 5),
+        ("#/integrity/max_age_days", 8),
+        ("#/integrity/keys/1/key_id", 11),
+        ("#/integrity/keys/1/source", 11),
+        ("#/integrity/keys/1/status", 11),
+        ("#/integrity/keys/1/not_after", 11),
         ("", 14),
     ] {
         assert!(
-            found.contains(&(format!("p.json#{pointer}"), line)),
+            found.contains(&(format!("p.json{pointer}"), line)),
             "{pointer}: {found:?}"
         );
     }

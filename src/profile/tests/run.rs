@@ -56,6 +56,35 @@ fn judged_by(policy: &policy::Profile, history: &[Entry], run: &[Record]) -> Run
 }
 
 #[test]
+fn a_change_of_less_than_a_tick_does_not_count() {
+    let cpu = |run: usize, seconds: f64| {
+        let mut record = record(&format!("{run}"), "pack", 1.0);
+        record.metrics.wall_seconds = None;
+        record.metrics.cpu_user_seconds = Some(seconds);
+        record
+    };
+    let policy = policy::Profile {
+        gate: vec![Metric::CpuUserSeconds],
+        ..policy::Profile::default()
+    };
+    for (level, now, expected) in [
+        // A stage that mostly sleeps: a quarter more of nearly nothing.
+        (0.008, 0.01, GateVerdict::Ok),
+        (0.008, 0.016, GateVerdict::Regression),
+        (0.8, 1.2, GateVerdict::Regression),
+    ] {
+        let mut dice = Dice::new(4);
+        let mut near = |level: f64| level * (1.0 + 0.01 * dice.normal());
+        let history: Vec<Entry> = (0..20)
+            .map(|at| Entry::Record(cpu(at, near(level))))
+            .collect();
+        let run: Vec<Record> = (0..9).map(|_| cpu(99, near(now))).collect();
+        let judged = judged_by(&policy, &history, &run);
+        assert_eq!(judged.verdict, Some(expected), "{level} s, then {now} s");
+    }
+}
+
+#[test]
 fn a_peak_that_was_only_seen_has_to_rise_by_more() {
     let peak = |stage: usize, bytes: f64| {
         let mut record = record(&format!("{stage}"), "pack", 1.0);
