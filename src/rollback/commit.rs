@@ -18,6 +18,7 @@ use super::intent::{Intent, Item, Phase, Settle, Step, Way};
 use super::stage;
 use super::store::Store;
 use crate::base::beneath::Root;
+use crate::base::clock::Timestamp;
 use crate::base::files::{self, FileError};
 use crate::base::relpath::RelPath;
 use crate::inventory::{self, Details};
@@ -551,6 +552,36 @@ fn quarantine(
         }
         Err(error) => Err(FileError::at("move", tree)(error).into()),
     }
+}
+
+/// Removes the trees of restores that went into quarantine before `limit`; a dry run only says so. Gives how many
+/// restores' trees they are. One on another file system stays where it lies.
+pub(super) fn clear_quarantine(
+    store: &Store<'_>,
+    limit: Timestamp,
+    dry_run: bool,
+) -> Result<u64, RollbackError> {
+    let folder = store.path.join("quarantine");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(FileError::at("list", &folder)(error).into()),
+    };
+    let mut cleared = 0;
+    for entry in entries {
+        let path = entry.map_err(FileError::at("list", &folder))?.path();
+        // Nothing is added to it later, so that its time is when the trees came.
+        let meta = path.symlink_metadata();
+        let came = meta.map_err(FileError::at("look at", &path))?.mtime();
+        if came >= limit.unix_seconds() {
+            continue;
+        }
+        cleared += 1;
+        if !dry_run {
+            remove_tree(&path)?;
+        }
+    }
+    Ok(cleared)
 }
 
 /// Removes a tree, also where its directories forbid it; one that is not there is gone.

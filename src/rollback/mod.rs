@@ -253,8 +253,7 @@ pub fn prune_expired(
     (now, retention_days): (Timestamp, u64),
 ) -> Result<Pruned, RollbackError> {
     let store = Store::open(place, Access::Write)?;
-    let days = i64::try_from(retention_days).unwrap_or(i64::MAX);
-    let limit = save::id_beginning(now.plus_seconds(days.saturating_mul(-86_400)));
+    let limit = save::id_beginning(retain::limit(now, retention_days));
     match store.ids()?.first() {
         Some(oldest) if *oldest < limit => query::prune(&store, (now, retention_days), false),
         _ => Ok(Pruned::default()),

@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::drill;
 use super::error::RollbackError;
 use super::objects::{Objects, ReadError, Wanted};
 use super::plan::{self, Difference};
 use super::restore::present;
 use super::snapshot::{Seal, Snapshot};
 use super::store::{Marks, Store};
-use super::{playbook, retain, run, save};
+use super::{commit, drill, playbook, retain, run, save};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::inventory::Entry;
@@ -224,6 +223,8 @@ pub struct Pruned {
     pub objects: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Restores whose failed trees left the quarantine.
+    pub quarantined: u64,
     /// Why objects had to stay.
     pub findings: Vec<Finding>,
 }
@@ -256,6 +257,11 @@ pub(super) fn prune(
         .map(|at| candidates[*at].id.clone())
         .collect();
     pruned.kept = (candidates.len() - expired.len()) as u64;
+    let limit = retain::limit(now, retention_days);
+    // Where nothing is that young the clock may have jumped.
+    if candidates.iter().any(|one| one.created_at >= limit) {
+        pruned.quarantined = commit::clear_quarantine(store, limit, dry_run)?;
+    }
     if dry_run {
         return Ok(pruned);
     }

@@ -46,6 +46,12 @@ pub(super) enum ClockError {
     },
 }
 
+/// What is older than this is not kept.
+pub(super) fn limit(now: Timestamp, retention_days: u64) -> Timestamp {
+    let days = i64::try_from(retention_days).unwrap_or(i64::MAX);
+    now.plus_seconds(days.saturating_mul(DAY_SECONDS).saturating_neg())
+}
+
 /// The snapshots to remove, as places in `all`, in that order. Never the newest, the newest good
 /// one, a pinned one, or one that is needed.
 ///
@@ -68,10 +74,7 @@ pub(super) fn expired(
             taken: newest.created_at.to_seconds_string(),
         });
     }
-    let seconds = i64::try_from(retention_days)
-        .unwrap_or(i64::MAX)
-        .saturating_mul(DAY_SECONDS);
-    let limit = now.plus_seconds(seconds.saturating_neg());
+    let limit = limit(now, retention_days);
     let last_good = all
         .iter()
         .filter(|candidate| candidate.good)

@@ -140,11 +140,11 @@ pub trait Hands {
     /// What could not be found out, in words; it is never a pass.
     fn judge(&mut self, snapshot: &str, watch: Option<&Watch>) -> Result<Vec<Finding>, String>;
 
-    /// Seals the trees, after nothing spoke against them.
+    /// Seals the trees, after nothing spoke against them, as they were when somebody last looked at them.
     ///
     /// # Errors
     /// What kept them from being sealed, in words.
-    fn seal(&mut self) -> Result<Vec<Finding>, String>;
+    fn seal(&mut self, watch: Option<&mut Watch>) -> Result<Vec<Finding>, String>;
 
     /// Whether a finding is a reason to put the trees back, and not only to say so.
     fn fires(&self, finding: &Finding) -> bool;
@@ -209,7 +209,7 @@ pub fn run(
         journal.leader = Some(leader);
         noted = journal.save(place);
     });
-    let worked = match (worked, noted) {
+    let mut worked = match (worked, noted) {
         (Ok(worked), Ok(())) => worked,
         (Err(reason), _) => {
             end(place, &mut journal, State::Committed)?;
@@ -219,12 +219,17 @@ pub fn run(
     };
     journal.advance(place, State::CommandDone)?;
     let ended = worked.ended;
-    let mut findings = found((place, request, &journal.snapshot), worked, &mut checks);
+    examine(
+        (place, request, &journal.snapshot),
+        &mut worked,
+        &mut checks,
+    );
+    let mut findings = worked.findings;
     journal.advance(place, State::ChecksDone)?;
     // Whoever interrupted it does not know what it did, and wants the trees back.
     let interrupted = || place.progress.is_interrupted();
     if !interrupted() && findings.iter().all(|one| one.verdict == Verdict::Pass) {
-        let sealed = checks.hands.seal();
+        let sealed = checks.hands.seal(worked.watch.as_mut());
         findings.extend(
             sealed.unwrap_or_else(|reason| vec![Finding::new(&codes::RUN_UNSEALED, reason)]),
         );
@@ -258,24 +263,24 @@ pub fn run(
     })
 }
 
-/// Everything that speaks against a command that has ended.
-fn found(
+/// Adds everything that speaks against work that has ended.
+fn examine(
     (place, request, snapshot): (Place<'_>, &Request<'_>, &str),
-    Worked {
-        ended,
-        mut findings,
-        watch,
-    }: Worked,
+    worked: &mut Worked,
     checks: &mut Checks<'_>,
-) -> Vec<Finding> {
-    match ended {
+) {
+    match worked.ended {
         Ended::Code(0) => {}
         // Nobody looks at the work of what did not do it.
-        _ => return findings,
+        _ => return,
     }
-    findings.extend(checks.judge());
-    // A check may have changed them.
-    let watch = watch.as_ref().filter(|_| checks.bad_before.is_empty());
+    worked.findings.extend(checks.judge());
+    // A check may have changed them. What cannot be looked at is told by whoever has to.
+    if !checks.bad_before.is_empty() {
+        let is_seen = |watch: &mut Watch| watch.look(place).is_ok();
+        worked.watch = worked.watch.take_if(is_seen);
+    }
+    let watch = worked.watch.as_ref();
     let wanted = [
         FailurePattern::DataCorruption,
         FailurePattern::SecurityViolation,
@@ -289,20 +294,15 @@ fn found(
             };
             judge::judge(&store, snapshot, &request)
         });
-        match judged {
-            Ok(judged) => findings.extend(judged),
-            // What could not be found out is never a pass.
-            Err(error) => {
-                let text = format!("{:#}", anyhow::Error::from(error));
-                findings.push(Finding::new(&codes::RUN_UNJUDGED, text));
-            }
-        }
+        // What could not be found out is never a pass.
+        worked.findings.extend(judged.unwrap_or_else(|error| {
+            let text = format!("{:#}", anyhow::Error::from(error));
+            vec![Finding::new(&codes::RUN_UNJUDGED, text)]
+        }));
     }
-    match checks.hands.judge(snapshot, watch) {
-        Ok(more) => findings.extend(more),
-        Err(reason) => findings.push(Finding::new(&codes::RUN_UNJUDGED, reason)),
-    }
-    findings
+    let judged = checks.hands.judge(snapshot, watch);
+    let unjudged = |reason| vec![Finding::new(&codes::RUN_UNJUDGED, reason)];
+    worked.findings.extend(judged.unwrap_or_else(unjudged));
 }
 
 /// The checks of a run.

@@ -46,8 +46,8 @@ impl Folder {
         })
     }
 
-    fn save(&self) -> Snapshot {
-        let request = SaveRequest {
+    fn save_request(&self) -> SaveRequest {
+        SaveRequest {
             targets: vec![("tree".to_owned(), self.at("tree"))],
             label: None,
             reason: Reason::Asked,
@@ -55,8 +55,11 @@ impl Folder {
             allow_incomplete: false,
             now: crate::base::clock::now(),
             audit_head: None,
-        };
-        self.with_place(|place| save(place, &request))
+        }
+    }
+
+    fn save(&self) -> Snapshot {
+        self.with_place(|place| save(place, &self.save_request()))
             .unwrap()
             .snapshot
     }
@@ -390,4 +393,37 @@ fn entry_by_entry_a_tree_becomes_another_and_what_is_kept_stays() {
     assert_eq!(fs::read(live.join("b/deep")).unwrap(), b"staged/b/deep");
     assert!(!live.join("gone").exists() && !live.join("a/old").exists());
     assert_eq!(live.join("a").metadata().unwrap().mtime(), 1_000);
+}
+
+#[test]
+fn a_failed_tree_leaves_the_quarantine_when_it_is_old_and_somebody_was_here_since() {
+    let folder = Folder::new();
+    let later = crate::base::clock::now().plus_seconds(31 * 86_400);
+    let prune = |now, dry_run| {
+        let pruned = folder.with_place(|place| prune(place, (now, 30), dry_run));
+        pruned.unwrap().quarantined
+    };
+    let quarantine = folder.at("state/snapshots/quarantine");
+    let trees = || fs::read_dir(&quarantine).unwrap().count();
+    let good = folder.save();
+    // Of two snapshots both stay, so that nothing else keeps a clock that jumped from being believed.
+    let marked = folder.with_place(|place| mark(place, (&good.id, Mark::Good), true));
+    marked.unwrap();
+    fs::write(folder.at("tree/bad"), "bad").unwrap();
+    let request = RestoreRequest {
+        keep_failed: true,
+        ..Folder::request(&good.id)
+    };
+    folder.with_place(|place| restore(place, &request)).unwrap();
+    assert_eq!((prune(crate::base::clock::now(), false), trees()), (0, 1));
+    // Nobody was here since, or the clock jumped.
+    assert_eq!((prune(later, true), trees()), (0, 1));
+    let request = SaveRequest {
+        now: later,
+        ..folder.save_request()
+    };
+    folder.with_place(|place| save(place, &request)).unwrap();
+    assert_eq!((prune(later, true), trees()), (1, 1));
+    assert_eq!((prune(later, false), trees()), (1, 0));
+    assert_eq!(prune(later, false), 0);
 }

@@ -583,3 +583,47 @@ fn what_others_wrote_into_the_memory_of_guard_is_told_and_not_believed() {
     assert!(told(&ran), "{ran:?}");
     assert!(!told(&run(&place, &[])));
 }
+
+/// A run of which something happens to the trees after guard looked at them and before they are sealed: signers take
+/// turns at the directory of a manifest.
+fn changed_before_the_seal(place: &Place, flags: &[&str], change: impl FnOnce()) -> Ran {
+    let turn = std::fs::File::open(place.at("output")).unwrap();
+    turn.lock().unwrap();
+    let words = ["run", "--json", "--config", "policy.json"];
+    let mut command = place.command(words.iter().chain(flags));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let journal = || std::fs::read_to_string(place.at(".agp/snapshots/run.json"));
+    let is_judged = || journal().is_ok_and(|text| text.contains("checks_done"));
+    while !is_judged() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    change();
+    drop(turn);
+    Ran::of(&child.wait_with_output().unwrap())
+}
+
+#[test]
+fn what_changes_after_guard_looked_is_not_sealed() {
+    for flags in [&[][..], &["--check", "touch output/checked"]] {
+        let place = place();
+        let excluded = json!({"integrity": {"exclude": ["*.log"]}});
+        policy(&place, "echo more >> output/one", excluded);
+        let ran = changed_before_the_seal(&place, flags, || {
+            place.write("output/late.log", "left out\n");
+        });
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let before = place.read("output/one");
+        let ran = changed_before_the_seal(&place, flags, || {
+            place.write("output/late", password());
+        });
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let report = ran.json();
+        let findings = report["findings"].as_array().unwrap();
+        let unsealed = findings.iter().find(|one| one["code"] == "run.unsealed");
+        assert_eq!(unsealed.unwrap()["path"], "output/late", "{ran:?}");
+        assert_eq!(report["summary"]["status"], "rolled_back");
+        assert_eq!(place.read("output/one"), before);
+        assert!(!place.at("output/late").exists());
+    }
+}

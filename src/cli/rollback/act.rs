@@ -503,9 +503,13 @@ fn prune(
     } else {
         "removed"
     };
+    let mut what = units::count(pruned.removed.len() as u64, "snapshot");
+    if pruned.quarantined > 0 {
+        let trees = units::count(pruned.quarantined, "restore");
+        what.push_str(&format!(" and what {trees} left in quarantine"));
+    }
     let mut headline = format!(
-        "{act} {} older than {}; {} stay",
-        units::count(pruned.removed.len() as u64, "snapshot"),
+        "{act} {what} older than {}; {} stay",
         units::count(days, "day"),
         pruned.kept,
     );

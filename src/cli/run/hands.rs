@@ -25,7 +25,7 @@ use crate::pipeline::Allowance;
 use crate::policy::{FailurePattern, Stage};
 use crate::process::{self, Ended, Governed, Identity, QueryError};
 use crate::report::{Explanation, Finding, Report, Resource, Verdict, codes};
-use crate::rollback::{self, Hands, Place, RestoreRequest, Watch, Worked};
+use crate::rollback::{self, Changed, Hands, Place, RestoreRequest, Watch, Worked};
 use crate::system;
 
 /// What a stage may take beyond what was expected before it is told: the less it takes, the more its length
@@ -381,8 +381,8 @@ impl<'a> Governing<'a> {
         Ok(findings)
     }
 
-    /// Signs every tree, and verifies what was signed.
-    fn sealed(&mut self) -> Result<Vec<Finding>, String> {
+    /// Signs every tree, verifies what was signed, and looks whether that is what was looked at before.
+    fn sealed(&mut self, watch: Option<&mut Watch>) -> Result<Vec<Finding>, String> {
         let context = self.terms.context;
         let sign = SignArgs::through_cache(self.terms.targets.to_vec());
         let mut signed = sign
@@ -394,7 +394,30 @@ impl<'a> Governing<'a> {
         findings.append(&mut verified.findings);
         self.did.sign = Some(signed);
         self.did.verify = Some(verified);
+        if let Some(watch) = watch {
+            findings.extend(self.unseen(watch)?);
+        }
         Ok(findings)
+    }
+
+    /// What changed after guard's look, other than by the seal or where it leaves out.
+    fn unseen(&self, watch: &mut Watch) -> Result<Vec<Finding>, String> {
+        let left_out = Globs::compile(&self.terms.context.policy.policy.integrity.exclude);
+        let left_out = left_out.map_err(|error| error.to_string())?;
+        let changes = watch.look(self.terms.place);
+        let changes = changes.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        let is_sealed = |one: &&Changed| {
+            let below = one.below.as_ref();
+            below.is_some_and(|path| {
+                path.as_bytes() != MANIFEST_NAME.as_bytes() && !left_out.excludes(path)
+            })
+        };
+        let text = "changed while the tree was sealed, after guard looked at it";
+        let findings = changes
+            .iter()
+            .filter(is_sealed)
+            .map(|one| Finding::new(&codes::RUN_UNSEALED, text).at(one.path.clone()));
+        Ok(findings.collect())
     }
 }
 
@@ -435,9 +458,9 @@ impl Hands for Governing<'_> {
             .map_err(|failure| failure.message().to_owned())
     }
 
-    fn seal(&mut self) -> Result<Vec<Finding>, String> {
+    fn seal(&mut self, watch: Option<&mut Watch>) -> Result<Vec<Finding>, String> {
         match self.terms.signs {
-            true => self.sealed(),
+            true => self.sealed(watch),
             false => Ok(Vec::new()),
         }
     }
