@@ -219,20 +219,15 @@ pub fn run(
     };
     journal.advance(place, State::CommandDone)?;
     let ended = worked.ended;
-    examine(
-        (place, request, &journal.snapshot),
-        &mut worked,
-        &mut checks,
-    );
+    examine((place, request, &snapshot), &mut worked, &mut checks);
     let mut findings = worked.findings;
     journal.advance(place, State::ChecksDone)?;
     // Whoever interrupted it does not know what it did, and wants the trees back.
     let interrupted = || place.progress.is_interrupted();
     if !interrupted() && findings.iter().all(|one| one.verdict == Verdict::Pass) {
         let sealed = checks.hands.seal(worked.watch.as_mut());
-        findings.extend(
-            sealed.unwrap_or_else(|reason| vec![Finding::new(&codes::RUN_UNSEALED, reason)]),
-        );
+        let unsealed = |reason| vec![Finding::new(&codes::RUN_UNSEALED, reason)];
+        findings.extend(sealed.unwrap_or_else(unsealed));
     }
     let fired = interrupted() || findings.iter().any(|one| checks.hands.fires(one));
     let is_clean = findings.iter().all(|one| one.verdict == Verdict::Pass);
