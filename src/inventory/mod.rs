@@ -257,9 +257,14 @@ impl Inventory {
 
     /// The part whose paths a pattern matches, or lie in a directory that one matches.
     pub fn filtered(&self, only: &Globs) -> Self {
-        let matching = self.entries.iter().filter(|(path, _)| only.excludes(path));
+        self.part(|path| only.excludes(path))
+    }
+
+    /// The part of which the paths are wanted.
+    pub fn part(&self, is_wanted: impl Fn(&RelPath) -> bool) -> Self {
+        let wanted = self.entries.iter().filter(|(path, _)| is_wanted(path));
         Self {
-            entries: matching.cloned().collect(),
+            entries: wanted.cloned().collect(),
         }
     }
 

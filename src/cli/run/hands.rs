@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::body::StageBudget;
 use super::confine::Room;
+use crate::base::relpath::RelPath;
 use crate::base::{clock, naming};
 use crate::budget::{self, Question, Window};
 use crate::cli::failure::{Failure, Kind};
@@ -25,7 +26,7 @@ use crate::pipeline::Allowance;
 use crate::policy::{FailurePattern, Stage};
 use crate::process::{self, Ended, Governed, Identity, QueryError};
 use crate::report::{Explanation, Finding, Report, Resource, Verdict, codes};
-use crate::rollback::{self, Changed, Hands, Place, RestoreRequest, Watch, Worked};
+use crate::rollback::{self, Hands, Place, RestoreRequest, Watch, Worked};
 use crate::system;
 
 /// What a stage may take beyond what was expected before it is told: the less it takes, the more its length
@@ -404,18 +405,27 @@ impl<'a> Governing<'a> {
     fn unseen(&self, watch: &mut Watch) -> Result<Vec<Finding>, String> {
         let left_out = Globs::compile(&self.terms.context.policy.policy.integrity.exclude);
         let left_out = left_out.map_err(|error| error.to_string())?;
+        let is_sealed = |path: &RelPath| {
+            path.as_bytes() != MANIFEST_NAME.as_bytes() && !left_out.excludes(path)
+        };
+        let sealed = self.did.sign.iter().flat_map(|signed| &signed.resources);
+        let sealed: Vec<_> = sealed.map(|one| (&*one.path, one.sha256)).collect();
+        let mut names = self.terms.targets.iter().map(|one| rollback::shown(one));
+        let is_as_seen = names.all(|name| {
+            let seen = watch.whole(&name);
+            let seen = seen.map(|tree| tree.part(is_sealed).digest());
+            seen.is_some() && sealed.contains(&(&name, seen))
+        });
+        if is_as_seen {
+            return Ok(Vec::new());
+        }
+        // A manifest may leave out more; what did not change since is what was sealed.
         let changes = watch.look(self.terms.place);
         let changes = changes.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
-        let is_sealed = |one: &&Changed| {
-            let below = one.below.as_ref();
-            below.is_some_and(|path| {
-                path.as_bytes() != MANIFEST_NAME.as_bytes() && !left_out.excludes(path)
-            })
-        };
         let text = "changed while the tree was sealed, after guard looked at it";
         let findings = changes
             .iter()
-            .filter(is_sealed)
+            .filter(|one| one.below.as_ref().is_some_and(is_sealed))
             .map(|one| Finding::new(&codes::RUN_UNSEALED, text).at(one.path.clone()));
         Ok(findings.collect())
     }
