@@ -38,7 +38,7 @@ pub fn judge_again(
             false => machine(&others, one.metric),
         };
         let again = freed(request, one, machine).unwrap_or_else(|| again.judgement.clone());
-        let floor = request.effect_floor(one.metric, &one.history);
+        let floor = request.effect_floor((&one.stage, one.metric), &one.history);
         one.judgement = one.judgement.held_against(again, (floor, machine));
     }
     let members = stages.len();
@@ -79,5 +79,9 @@ fn freed(request: &RunRequest<'_>, one: &StageJudgement, machine: f64) -> Option
         probe: None,
         accepted_from: one.accepted_from,
     };
-    regress::judge(&series, &request.settings(one.metric, &one.history)).ok()
+    regress::judge(
+        &series,
+        &request.settings((&one.stage, one.metric), &one.history),
+    )
+    .ok()
 }

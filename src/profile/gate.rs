@@ -47,12 +47,14 @@ const BYTES_MIN: f64 = 262_144.0;
 const NEWEST: usize = 9;
 
 impl RunRequest<'_> {
-    /// The least change that counts of a metric with this past, as a share.
-    pub(super) fn effect_floor(&self, metric: Metric, history: &[f64]) -> f64 {
+    /// The least change that counts of a stage's metric with this past, as a share.
+    pub(super) fn effect_floor(&self, (stage, metric): (&str, Metric), history: &[f64]) -> f64 {
         let newest = &history[history.len().saturating_sub(NEWEST)..];
         // Of no past everything counts, and nothing is judged.
         let size = median(newest).max(f64::MIN_POSITIVE);
         let least = match metric {
+            // What all have in common has no unit.
+            _ if stage == ALL_STAGES => 0.0,
             Metric::CpuSeconds | Metric::CpuUserSeconds | Metric::CpuSystemSeconds => SECONDS_MIN,
             Metric::WallSeconds | Metric::RunQueueSeconds => SECONDS_MIN,
             Metric::IoStallSeconds | Metric::MemoryStallSeconds => SECONDS_MIN,
@@ -64,9 +66,9 @@ impl RunRequest<'_> {
         self.policy.effect_floor.max(floor).max(least / size)
     }
 
-    pub(super) fn settings(&self, metric: Metric, history: &[f64]) -> Settings {
+    pub(super) fn settings(&self, series: (&str, Metric), history: &[f64]) -> Settings {
         Settings {
-            effect_floor: self.effect_floor(metric, history),
+            effect_floor: self.effect_floor(series, history),
             runs_max: usize::try_from(self.policy.runs_max).unwrap_or(usize::MAX),
         }
     }
@@ -122,7 +124,7 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     }
     let decide = |(candidate, factor): (Candidate, f64)| StageJudgement {
         judgement: candidate.assessment.decide(
-            &request.settings(candidate.metric, &candidate.history),
+            &request.settings((&candidate.stage, candidate.metric), &candidate.history),
             &Family {
                 members,
                 together: match candidate.needs_all {
@@ -384,7 +386,13 @@ impl StageJudgement {
             .filter(|record| record.stage == self.stage)
             .find_map(|record| series::value(self.metric, &record.metrics))?;
         values.push(first);
-        let creep = trend::creep(&values, (request.effect_floor(self.metric, past), members))?;
+        let creep = trend::creep(
+            &values,
+            (
+                request.effect_floor((&self.stage, self.metric), past),
+                members,
+            ),
+        )?;
         let message = format!(
             "{}: {} more over the last {} runs, a little each time",
             self.subject(),

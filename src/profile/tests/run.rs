@@ -85,6 +85,21 @@ fn a_change_of_less_than_a_tick_does_not_count() {
 }
 
 #[test]
+fn what_all_stages_have_in_common_is_measured_in_no_unit() {
+    let policy = policy::Profile::default();
+    let request = RunRequest {
+        history: &[],
+        run: &[],
+        policy: &policy,
+        peaks_are_seen: false,
+    };
+    let floor = |stage, size| request.effect_floor((stage, Metric::PeakMemoryBytes), &[size; 9]);
+    assert!((floor(ALL_STAGES, 1.0) - policy.effect_floor).abs() < 1e-12);
+    assert!((floor("pack", 1e9) - policy.effect_floor).abs() < 1e-12);
+    assert!((floor("pack", 524_288.0) - 0.5).abs() < 1e-12);
+}
+
+#[test]
 fn a_peak_that_was_only_seen_has_to_rise_by_more() {
     let peak = |stage: usize, bytes: f64| {
         let mut record = record(&format!("{stage}"), "pack", 1.0);
