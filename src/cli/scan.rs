@@ -134,8 +134,7 @@ impl<'a> Scan<'a> {
         (examiner, watch): (Option<&Examiner<'_>>, Option<&Watch>),
     ) -> Result<Looked, Failure> {
         let there: Vec<PathBuf> = targets.iter().filter(|one| one.exists()).cloned().collect();
-        let named = there.iter().map(|one| rollback::shown(one));
-        let taken: Vec<_> = named.map(|name| watch?.whole(&name)).collect();
+        let taken: Vec<_> = there.iter().map(|one| watch?.whole(one)).collect();
         let request = Request {
             examiner,
             taken: &taken,

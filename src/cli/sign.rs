@@ -213,17 +213,22 @@ impl SignArgs {
         }
     }
 
-    /// Signs, and leaves `--output` alone.
+    /// Signs, and leaves `--output` alone. Gives what was signed, too, in the order of the trees.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub(super) fn seal(&self, context: &Context<'_>) -> Result<Report, Failure> {
+    pub(super) fn seal(&self, context: &Context<'_>) -> Result<(Report, Vec<Signed>), Failure> {
         let roots = self.input_dir.iter();
         let jobs: Vec<Job> = roots
             .map(|root| (root.clone(), Some(root.join(MANIFEST_NAME))))
             .collect();
         let all = self.sign_all((context, context.keyring()?), (&jobs, None))?;
-        all.map(|all| report(&all)).map_err(failure)
+        let all = all.map_err(failure)?;
+        let report = report(&all);
+        Ok((
+            report,
+            all.into_iter().map(|(_, _, signed)| signed).collect(),
+        ))
     }
 
     /// Signs trees; what it gives is in their order.

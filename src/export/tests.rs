@@ -303,7 +303,7 @@ fn what_stands_in_an_archive_or_in_the_past_is_at_no_line_of_the_file_as_it_is()
 fn a_place_inside_the_policy_is_the_policy_s_file() {
     let mut envelope = envelope(vec![
         Finding::new(&codes::POLICY_INVALID, "x").at("other#x.json#/a/0"),
-        Finding::new(&codes::POLICY_IGNORED, "y").at("top.json#"),
+        Finding::new(&codes::POLICY_IGNORED, "y").at("top.json"),
         Finding::new(&codes::GUARD_OPERATION, "z").at("p.json#/pipeline/stages/0"),
         finding("plain#/x", "w"),
     ]);

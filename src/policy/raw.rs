@@ -233,7 +233,7 @@ pub struct RollbackPlaybook {
     /// Globs of the paths below a target that a governed command may change.
     #[schemars(with = "Vec<shape::Glob>")]
     pub allow_change: Vec<String>,
-    /// Whether the tree that failed is kept in quarantine.
+    /// Whether the tree that failed is kept in quarantine, for `backup_retention_days`.
     pub keep_failed: bool,
     /// How many times a check has to fail before it fires.
     #[schemars(with = "shape::OneToHundred")]

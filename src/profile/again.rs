@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gate::{RunJudgement, RunRequest, StageJudgement, judge_run};
+use super::gate::{RunJudgement, RunRequest, StageJudgement, judge_run, since};
 use super::numbers::median;
 use super::regress::{self, Judgement, Series};
 use super::series;
@@ -38,7 +38,10 @@ pub fn judge_again(
             false => machine(&others, one.metric),
         };
         let again = freed(request, one, machine).unwrap_or_else(|| again.judgement.clone());
-        let floor = request.effect_floor((&one.stage, one.metric), &one.history);
+        let floor = request.effect_floor(
+            (&one.stage, one.metric),
+            since(&one.history, one.accepted_from),
+        );
         one.judgement = one.judgement.held_against(again, (floor, machine));
     }
     let members = stages.len();
@@ -81,7 +84,10 @@ fn freed(request: &RunRequest<'_>, one: &StageJudgement, machine: f64) -> Option
     };
     regress::judge(
         &series,
-        &request.settings((&one.stage, one.metric), &one.history),
+        &request.settings(
+            (&one.stage, one.metric),
+            since(&one.history, one.accepted_from),
+        ),
     )
     .ok()
 }

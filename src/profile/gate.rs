@@ -124,10 +124,13 @@ pub fn judge_run(request: &RunRequest<'_>) -> RunJudgement {
     }
     let decide = |(candidate, factor): (Candidate, f64)| StageJudgement {
         judgement: candidate.assessment.decide(
-            &request.settings((&candidate.stage, candidate.metric), &candidate.history),
+            &request.settings(
+                (&candidate.stage, candidate.metric),
+                since(&candidate.history, candidate.accepted_from),
+            ),
             &Family {
                 members,
-                together: match candidate.needs_all {
+                repeated_together: match candidate.needs_all {
                     true => members,
                     false => of_stage.get(&candidate.stage).copied().unwrap_or(1),
                 },
@@ -361,6 +364,11 @@ fn findings(
     found
 }
 
+/// The past since somebody accepted another level.
+pub(super) fn since(history: &[f64], accepted_from: usize) -> &[f64] {
+    history.get(accepted_from..).unwrap_or_default()
+}
+
 impl StageJudgement {
     /// Whether it is a regression.
     pub fn is_slower(&self) -> bool {
@@ -378,7 +386,7 @@ impl StageJudgement {
 
     /// A warning where the newest runs, this one included, crept up.
     fn creep(&self, request: &RunRequest<'_>, members: usize) -> Option<Finding> {
-        let past = self.history.get(self.accepted_from..)?;
+        let past = since(&self.history, self.accepted_from);
         let mut values = past.to_vec();
         let first = request
             .run

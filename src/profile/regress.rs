@@ -158,7 +158,7 @@ pub(super) struct Family {
     /// How many there are, this one included.
     pub(super) members: usize,
     /// How many of them are about what is run again for this one: its stage, or all stages.
-    pub(super) together: usize,
+    pub(super) repeated_together: usize,
     /// By what this one's evidence is multiplied (Holm).
     pub(super) factor: f64,
 }
@@ -167,7 +167,7 @@ impl Default for Family {
     fn default() -> Self {
         Self {
             members: 1,
-            together: 1,
+            repeated_together: 1,
             factor: 1.0,
         }
     }
@@ -317,7 +317,7 @@ impl Assessment {
     /// Whether more runs may still convict. With many verdicts for which the same is run again each
     /// suspicion must be stronger, so that a clean run asks for more as rarely as if there were only one.
     fn is_unsettled(&self, (baseline, standing): (&Baseline, &Standing), family: &Family) -> bool {
-        let together = family.together.max(1) as f64;
+        let together = family.repeated_together.max(1) as f64;
         match self.runs {
             1 => baseline.suspicion(standing.effect) < SUSPICIOUS / together,
             2 | 3 => standing.slower < UNSETTLED.0 / together,
@@ -399,7 +399,7 @@ fn minimum_detectable(baseline: &Baseline, (settings, family): (&Settings, &Fami
     let runs = settings.runs_max.max(1);
     let (threshold, deviation) = baseline.threshold(runs, alarm(runs) / family.factor);
     let last = threshold + nine_in_ten * deviation;
-    let together = family.together.max(1) as f64;
+    let together = family.repeated_together.max(1) as f64;
     let first = normal_quantile(SUSPICIOUS / together) + nine_in_ten;
     let first = if runs == 1 {
         0.0

@@ -269,7 +269,8 @@ codes! {
         "The trees could not be put back, or are not what they were",
         "stop what writes into them, then `agp rollback restore`";
     RUN_UNSEALED = "run.unsealed", High, Verdict::Error,
-        "The trees passed every check and could not be sealed", "mend what the message names, and run it again";
+        "The trees passed every check and could not be sealed, or not as guard saw them",
+        "mend what the message names, or stop what writes into the trees, and run it again";
     RUN_VIOLATION_BEFORE = "run.violation_before", Medium, Verdict::Pass,
         "Something that the policy does not allow was there before the governed run, so that it does not count against it",
         "`agp guard` lists it; mend it, or accept it with a baseline";

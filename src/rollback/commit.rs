@@ -547,6 +547,7 @@ fn quarantine(
     match fs::rename(tree, &place) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let _ = fs::remove_dir(&folder);
             let private = fs::Permissions::from_mode(0o700);
             Ok(fs::set_permissions(tree, private).map_err(FileError::at("close", tree))?)
         }
@@ -554,34 +555,29 @@ fn quarantine(
     }
 }
 
-/// Removes the trees of restores that went into quarantine before `limit`; a dry run only says so. Gives how many
-/// restores' trees they are. One on another file system stays where it lies.
-pub(super) fn clear_quarantine(
+/// The restores whose trees went into quarantine before `limit`, as folders of the quarantine, sorted.
+pub(super) fn quarantined(
     store: &Store<'_>,
     limit: Timestamp,
-    dry_run: bool,
-) -> Result<u64, RollbackError> {
+) -> Result<Vec<PathBuf>, RollbackError> {
     let folder = store.path.join("quarantine");
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(FileError::at("list", &folder)(error).into()),
     };
-    let mut cleared = 0;
+    let mut old = Vec::new();
     for entry in entries {
         let path = entry.map_err(FileError::at("list", &folder))?.path();
-        // Nothing is added to it later, so that its time is when the trees came.
         let meta = path.symlink_metadata();
-        let came = meta.map_err(FileError::at("look at", &path))?.mtime();
-        if came >= limit.unix_seconds() {
-            continue;
-        }
-        cleared += 1;
-        if !dry_run {
-            remove_tree(&path)?;
+        let meta = meta.map_err(FileError::at("look at", &path))?;
+        // Nothing is added to one later, so that its time is when the trees came.
+        if meta.is_dir() && meta.mtime() < limit.unix_seconds() {
+            old.push(path);
         }
     }
-    Ok(cleared)
+    old.sort_unstable();
+    Ok(old)
 }
 
 /// Removes a tree, also where its directories forbid it; one that is not there is gone.

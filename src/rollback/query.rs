@@ -1,6 +1,7 @@
 //! What can be asked of a store: what it holds, whether it is whole, what differs.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -223,8 +224,8 @@ pub struct Pruned {
     pub objects: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Restores whose failed trees left the quarantine.
-    pub quarantined: u64,
+    /// Restores whose failed trees left the quarantine, as folders, the oldest first.
+    pub quarantined: Vec<PathBuf>,
     /// Why objects had to stay.
     pub findings: Vec<Finding>,
 }
@@ -260,7 +261,7 @@ pub(super) fn prune(
     let limit = retain::limit(now, retention_days);
     // Where nothing is that young the clock may have jumped.
     if candidates.iter().any(|one| one.created_at >= limit) {
-        pruned.quarantined = commit::clear_quarantine(store, limit, dry_run)?;
+        pruned.quarantined = commit::quarantined(store, limit)?;
     }
     if dry_run {
         return Ok(pruned);
@@ -271,6 +272,9 @@ pub(super) fn prune(
     }
     if !pruned.removed.is_empty() {
         store.sync_names()?;
+    }
+    for tree in &pruned.quarantined {
+        commit::remove_tree(tree)?;
     }
     if pruned.findings.is_empty() {
         let references = store.references()?;

@@ -144,7 +144,7 @@ pub trait Hands {
     ///
     /// # Errors
     /// What kept them from being sealed, in words.
-    fn seal(&mut self, watch: Option<&mut Watch>) -> Result<Vec<Finding>, String>;
+    fn seal(&mut self, watch: Option<&Watch>) -> Result<Vec<Finding>, String>;
 
     /// Whether a finding is a reason to put the trees back, and not only to say so.
     fn fires(&self, finding: &Finding) -> bool;
@@ -225,7 +225,7 @@ pub fn run(
     // Whoever interrupted it does not know what it did, and wants the trees back.
     let interrupted = || place.progress.is_interrupted();
     if !interrupted() && findings.iter().all(|one| one.verdict == Verdict::Pass) {
-        let sealed = checks.hands.seal(worked.watch.as_mut());
+        let sealed = checks.hands.seal(worked.watch.as_ref());
         let unsealed = |reason| vec![Finding::new(&codes::RUN_UNSEALED, reason)];
         findings.extend(sealed.unwrap_or_else(unsealed));
     }
@@ -270,10 +270,12 @@ fn examine(
         _ => return,
     }
     worked.findings.extend(checks.judge());
-    // A check may have changed them. What cannot be looked at is told by whoever has to.
-    if !checks.bad_before.is_empty() {
-        let is_seen = |watch: &mut Watch| watch.look(place).is_ok();
-        worked.watch = worked.watch.take_if(is_seen);
+    // A check may have changed them. Whoever needs what cannot be looked at says why.
+    if !checks.bad_before.is_empty()
+        && let Some(watch) = &mut worked.watch
+        && watch.look(place).is_err()
+    {
+        worked.watch = None;
     }
     let watch = worked.watch.as_ref();
     let wanted = [

@@ -46,11 +46,10 @@ impl Watch {
         targets.map(|target| (target.name.as_str(), &target.inventory))
     }
 
-    /// The tree of that name as it was last looked at; `None` for one that is not watched, or of which not
-    /// everything could be taken in.
-    pub fn whole(&self, name: &str) -> Option<&Inventory> {
-        let mut targets = self.targets.iter();
-        let target = targets.find(|target| target.name == name)?;
+    /// The tree that a path leads to as it was last looked at; `None` for one that is not watched, or of which
+    /// not everything could be taken in.
+    pub fn whole(&self, path: &Path) -> Option<&Inventory> {
+        let target = self.seen(&path.canonicalize().ok()?)?;
         target.incomplete.is_empty().then_some(&target.inventory)
     }
 

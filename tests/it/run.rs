@@ -627,3 +627,61 @@ fn what_changes_after_guard_looked_is_not_sealed() {
         assert!(!place.at("output/late").exists());
     }
 }
+
+#[test]
+fn a_target_that_leads_elsewhere_than_before_is_neither_passed_over_nor_sealed() {
+    let secret = password();
+    for (content, code, found) in [("fine", 2, "run.unsealed"), (&*secret, 19, "guard.secret")] {
+        let place = place();
+        place.write("releases/1/file", "old\n");
+        std::os::unix::fs::symlink("releases/1", place.at("current")).unwrap();
+        place.write("new", content);
+        let script = "mkdir releases/2; cp new releases/2/file; ln -sfn releases/2 current";
+        let words = [
+            "run",
+            "--json",
+            "--target-dirs",
+            "current",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+        ];
+        let ran = place.run(words);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(codes(&ran.json()).contains(&found.to_owned()), "{ran:?}");
+        assert_eq!(ran.json()["summary"]["status"], "rolled_back");
+    }
+}
+
+#[test]
+fn targets_whose_names_look_alike_are_told_apart() {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+    let place = place();
+    let names = [&b"a\xff"[..], b"a\xfe"].map(OsStr::from_bytes);
+    for name in names {
+        std::fs::create_dir(place.at(name)).unwrap();
+        std::fs::write(place.at(name).join("file"), "fine\n").unwrap();
+    }
+    place.write("new", password());
+    let words = ["run", "--json", "--target-dirs"].map(OsStr::new);
+    let script = ["--", "/bin/sh", "-c", "cp new \"$1/file\"", "sh"].map(OsStr::new);
+    let words = words.into_iter().chain(names).chain(script);
+    let words: Vec<OsString> = words.chain([names[1]]).map(OsString::from).collect();
+    let ran = place.run(&words);
+    assert_eq!(ran.code, 19, "{ran:?}");
+    let after = std::fs::read(place.at(names[1]).join("file")).unwrap();
+    assert_eq!(after, b"fine\n");
+}
+
+#[test]
+fn a_report_that_every_manifest_leaves_out_may_change_meanwhile() {
+    let place = place();
+    place.write("output/integrity_report.json", "{}");
+    policy(&place, "echo more >> output/one", json!({}));
+    let ran = changed_before_the_seal(&place, &[], || {
+        place.write("output/integrity_report.json", "{\"new\": 1}");
+    });
+    assert_eq!(ran.code, 0, "{ran:?}");
+}

@@ -146,7 +146,7 @@ def elsewhere(place):
             print(f"- A container without /sys: {'; '.join(report['measuring']['degraded'])}.")
         else:
             must("/proc" in report["findings"][0]["message"], report)
-            print(f"- One without /proc, too, is no place to measure in: exit 2, {report['findings'][0]['message']}.")
+            print(f"- One without /proc, too, is no place to measure in: exit 2, `{report['findings'][0]['message']}`.")
 
 
 def cost(place):

@@ -504,9 +504,9 @@ fn prune(
         "removed"
     };
     let mut what = units::count(pruned.removed.len() as u64, "snapshot");
-    if pruned.quarantined > 0 {
-        let trees = units::count(pruned.quarantined, "restore");
-        what.push_str(&format!(" and what {trees} left in quarantine"));
+    if !pruned.quarantined.is_empty() {
+        let quarantined = units::count(pruned.quarantined.len() as u64, "failed state");
+        what.push_str(&format!(" and {quarantined} in quarantine"));
     }
     let mut headline = format!(
         "{act} {what} older than {}; {} stay",
@@ -520,12 +520,15 @@ fn prune(
             units::bytes(pruned.bytes)
         ));
     }
-    let resources = pruned.removed.iter().map(|id| Resource {
-        path: format!("snapshot {id}"),
+    let snapshots = pruned.removed.iter().map(|id| format!("snapshot {id}"));
+    let quarantined = pruned.quarantined.iter();
+    let quarantined = quarantined.map(|path| path.to_string_lossy().into_owned());
+    let resource = |path| Resource {
+        path,
         access: "write",
         sha256: None,
-    });
-    let resources = resources.collect();
+    };
+    let resources = snapshots.chain(quarantined).map(resource).collect();
     Ok(report(headline, pruned.findings, &body).with_resources(resources))
 }
 

@@ -108,7 +108,7 @@ impl Hands for Governing<'_> {
     }
 
     /// Trees are sealed by `agp run`.
-    fn seal(&mut self, _: Option<&mut Watch>) -> Result<Vec<Finding>, String> {
+    fn seal(&mut self, _: Option<&Watch>) -> Result<Vec<Finding>, String> {
         Ok(Vec::new())
     }
 

@@ -86,7 +86,7 @@ pub enum Action {
     Execute(ExecuteArgs),
     /// Bring to its end what a killed command had begun
     Recover(KeyArgs),
-    /// Remove snapshots older than the policy's `backup_retention_days`
+    /// Remove snapshots and quarantined trees older than the policy's `backup_retention_days`
     Prune(PruneArgs),
     /// Keep a snapshot whatever its age
     Pin(OneArgs),

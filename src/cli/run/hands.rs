@@ -21,6 +21,7 @@ use crate::cli::verify::VerifyArgs;
 use crate::cli::{env, guard_report, keys};
 use crate::guard::{self, Examiner, Redactor};
 use crate::history;
+use crate::integrity::Manifest;
 use crate::inventory::Globs;
 use crate::pipeline::Allowance;
 use crate::policy::{FailurePattern, Stage};
@@ -382,53 +383,49 @@ impl<'a> Governing<'a> {
         Ok(findings)
     }
 
-    /// Signs every tree, verifies what was signed, and looks whether that is what was looked at before.
-    fn sealed(&mut self, watch: Option<&mut Watch>) -> Result<Vec<Finding>, String> {
+    /// Signs every tree, verifies what was signed, and holds it against what guard looked at.
+    fn sealed(&mut self, watch: Option<&Watch>) -> Result<Vec<Finding>, String> {
         let context = self.terms.context;
         let sign = SignArgs::through_cache(self.terms.targets.to_vec());
-        let mut signed = sign
+        let (mut report, signed) = sign
             .seal(context)
             .map_err(|failure| failure.message().to_owned())?;
-        let mut findings = std::mem::take(&mut signed.findings);
+        let mut findings = std::mem::take(&mut report.findings);
         let manifests = self.terms.targets.iter().map(|one| one.join(MANIFEST_NAME));
         let mut verified = self.verify(manifests.collect())?;
         findings.append(&mut verified.findings);
-        self.did.sign = Some(signed);
+        self.did.sign = Some(report);
         self.did.verify = Some(verified);
-        if let Some(watch) = watch {
-            findings.extend(self.unseen(watch)?);
+        for (target, signed) in self.terms.targets.iter().zip(&signed) {
+            findings.extend(unseen((target, watch), &signed.sealed.manifest)?);
         }
         Ok(findings)
     }
+}
 
-    /// What changed after guard's look, other than by the seal or where it leaves out.
-    fn unseen(&self, watch: &mut Watch) -> Result<Vec<Finding>, String> {
-        let left_out = Globs::compile(&self.terms.context.policy.policy.integrity.exclude);
-        let left_out = left_out.map_err(|error| error.to_string())?;
-        let is_sealed = |path: &RelPath| {
-            path.as_bytes() != MANIFEST_NAME.as_bytes() && !left_out.excludes(path)
-        };
-        let sealed = self.did.sign.iter().flat_map(|signed| &signed.resources);
-        let sealed: Vec<_> = sealed.map(|one| (&*one.path, one.sha256)).collect();
-        let mut names = self.terms.targets.iter().map(|one| rollback::shown(one));
-        let is_as_seen = names.all(|name| {
-            let seen = watch.whole(&name);
-            let seen = seen.map(|tree| tree.part(is_sealed).digest());
-            seen.is_some() && sealed.contains(&(&name, seen))
-        });
-        if is_as_seen {
-            return Ok(Vec::new());
-        }
-        // A manifest may leave out more; what did not change since is what was sealed.
-        let changes = watch.look(self.terms.place);
-        let changes = changes.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
-        let text = "changed while the tree was sealed, after guard looked at it";
-        let findings = changes
-            .iter()
-            .filter(|one| one.below.as_ref().is_some_and(is_sealed))
-            .map(|one| Finding::new(&codes::RUN_UNSEALED, text).at(one.path.clone()));
-        Ok(findings.collect())
-    }
+/// A tree that was sealed otherwise than guard saw it.
+fn unseen(
+    (target, watch): (&Path, Option<&Watch>),
+    manifest: &Manifest,
+) -> Result<Option<Finding>, String> {
+    let name = rollback::shown(target);
+    let Some(seen) = watch.and_then(|watch| watch.whole(target)) else {
+        let text = "what was sealed is not a tree that guard looked at";
+        return Ok(Some(Finding::new(&codes::RUN_UNSEALED, text).at(name)));
+    };
+    let options = &manifest.options;
+    let left_out = Globs::compile(&options.exclude).map_err(|error| error.to_string())?;
+    let is_sealed = |path: &RelPath| {
+        let is_own = path.as_bytes() == MANIFEST_NAME.as_bytes();
+        let is_exempt = options.exempt.iter().any(|one| path.is_within(one));
+        !is_own && !is_exempt && !left_out.excludes(path)
+    };
+    let seen = seen.part(is_sealed);
+    let different = seen.first_difference(&manifest.inventory);
+    Ok(different.map(|path| {
+        let text = "sealed otherwise than guard saw it: it changed in between";
+        Finding::new(&codes::RUN_UNSEALED, text).at(naming::below(&name, path))
+    }))
 }
 
 impl Hands for Governing<'_> {
@@ -468,7 +465,7 @@ impl Hands for Governing<'_> {
             .map_err(|failure| failure.message().to_owned())
     }
 
-    fn seal(&mut self, watch: Option<&mut Watch>) -> Result<Vec<Finding>, String> {
+    fn seal(&mut self, watch: Option<&Watch>) -> Result<Vec<Finding>, String> {
         match self.terms.signs {
             true => self.sealed(watch),
             false => Ok(Vec::new()),
