@@ -19,6 +19,7 @@ use crate::base::shard::Shard;
 use crate::base::units;
 use crate::integrity::sign::{self, Request, SignError, Signed, Terms};
 use crate::integrity::{SequenceState, Summary, verify};
+use crate::inventory::Inventory;
 use crate::part::Verb;
 use crate::report::{Finding, Report, codes};
 use crate::seal::Keyring;
@@ -178,7 +179,7 @@ impl SignArgs {
         for (root, _) in &jobs {
             refuse_reports_within(context, root, &self.exempt_in(context, root))?;
         }
-        let mut all = match self.sign_all((context, keyring), (&jobs, merged.as_ref()))? {
+        let mut all = match self.sign_all((context, keyring), (&jobs, merged.as_ref()), &[])? {
             Ok(all) => all,
             Err(error) => return refused(error),
         };
@@ -213,29 +214,29 @@ impl SignArgs {
         }
     }
 
-    /// Signs, and leaves `--output` alone. Gives what was signed, too, in the order of the trees.
+    /// Signs trees as they were seen, in their order, and leaves `--output` alone.
     ///
     /// # Errors
-    /// As [`Self::run`].
-    pub(super) fn seal(&self, context: &Context<'_>) -> Result<(Report, Vec<Signed>), Failure> {
+    /// As [`Self::run`], and a tree that is not what was seen.
+    pub(super) fn seal(
+        &self,
+        context: &Context<'_>,
+        seen: &[&Inventory],
+    ) -> Result<Report, Failure> {
         let roots = self.input_dir.iter();
         let jobs: Vec<Job> = roots
             .map(|root| (root.clone(), Some(root.join(MANIFEST_NAME))))
             .collect();
-        let all = self.sign_all((context, context.keyring()?), (&jobs, None))?;
-        let all = all.map_err(failure)?;
-        let report = report(&all);
-        Ok((
-            report,
-            all.into_iter().map(|(_, _, signed)| signed).collect(),
-        ))
+        let all = self.sign_all((context, context.keyring()?), (&jobs, None), seen)?;
+        all.map(|all| report(&all)).map_err(failure)
     }
 
-    /// Signs trees; what it gives is in their order.
+    /// Signs trees, as they were seen where somebody has looked; what it gives is in their order.
     fn sign_all<'j>(
         &self,
         (context, keyring): (&Context<'_>, &Keyring),
         (jobs, merged): (&'j [Job], Option<&Merged>),
+        seen: &[&Inventory],
     ) -> Result<Result<Vec<Sealed<'j>>, SignError>, Failure> {
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         // A tree within another one first: its manifest is a file of the other.
@@ -245,7 +246,8 @@ impl SignArgs {
             let (root, output) = &jobs[index];
             let terms = self.terms(context, root)?;
             let place = (root.as_path(), output.as_deref());
-            match self.sign_one((context, keyring), place, (terms, merged)) {
+            let seen = seen.get(index).copied();
+            match self.sign_one((context, keyring), place, (terms, merged, seen)) {
                 Ok(signed) => all.push((index, signed)),
                 Err(error) => return Ok(Err(error)),
             }
@@ -341,7 +343,7 @@ impl SignArgs {
         &self,
         (context, keyring): (&Context<'_>, &Keyring),
         (root, output): (&Path, Option<&Path>),
-        (terms, merged): (Terms, Option<&Merged>),
+        (terms, merged, seen): (Terms, Option<&Merged>, Option<&Inventory>),
     ) -> Result<Signed, SignError> {
         let cache_dir = context.cache_dir();
         let _bar = context.show_progress();
@@ -352,6 +354,7 @@ impl SignArgs {
             terms,
             cache_dir: self.cache.then_some(cache_dir.as_path()),
             parts: merged.map(Merged::parts),
+            seen,
             progress: context.progress,
         })
     }

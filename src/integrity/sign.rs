@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub cache_dir: Option<&'a Path>,
     /// What others have read of the tree; `None`: nothing.
     pub parts: Option<Parts<'a>>,
+    /// The tree as somebody looked at it, and nothing else is sealed; `None`: whatever is there.
+    pub seen: Option<&'a Inventory>,
     /// How far the work is, and whether to stop.
     pub progress: &'a Progress,
 }
@@ -467,6 +469,14 @@ fn take_tree(
             let text = format!("a {} cannot be signed", entry.kind().name());
             refused.push(Finding::new(&codes::FILE_UNSUPPORTED, text).at(below(&root, path)));
         }
+    }
+    if let Some(seen) = request.seen {
+        let is_exempt = |path: &RelPath| exempt.iter().any(|one| path.is_within(one));
+        let seen = seen.part(|path| !excludes.excludes(path) && !is_exempt(path));
+        refused.extend(seen.first_difference(&taken.inventory).map(|path| {
+            let text = "it changed after it was looked at and before it was sealed";
+            Finding::new(&codes::RUN_UNSEALED, text).at(below(&root, path))
+        }));
     }
     if !refused.is_empty() {
         refused.sort();

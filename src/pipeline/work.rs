@@ -185,6 +185,7 @@ fn manifest(request: &WorkRequest<'_>) -> Result<(), WorkError> {
             terms: terms(request, clock::now()),
             cache_dir: None,
             parts: None,
+            seen: None,
             progress: &Progress::default(),
         })?;
         let place = manifest_of(request, number);

@@ -260,8 +260,8 @@ fn before(
         match path.symlink_metadata() {
             Ok(meta) if meta.is_dir() => there.push((name, path)),
             Ok(_) => {
-                let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
-                return Err(at("replace", name)(source));
+                let text = "what stands there now is no directory; move it away first";
+                return Err(at("replace", name)(std::io::Error::other(text)));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(at("open", name)(error)),

@@ -651,6 +651,7 @@ fn a_target_that_leads_elsewhere_than_before_is_neither_passed_over_nor_sealed()
         assert_eq!(ran.code, code, "{ran:?}");
         assert!(codes(&ran.json()).contains(&found.to_owned()), "{ran:?}");
         assert_eq!(ran.json()["summary"]["status"], "rolled_back");
+        assert!(!place.at("releases/2/integrity_manifest.json").exists());
     }
 }
 

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::body::StageBudget;
 use super::confine::Room;
-use crate::base::relpath::RelPath;
 use crate::base::{clock, naming};
 use crate::budget::{self, Question, Window};
 use crate::cli::failure::{Failure, Kind};
@@ -21,7 +20,6 @@ use crate::cli::verify::VerifyArgs;
 use crate::cli::{env, guard_report, keys};
 use crate::guard::{self, Examiner, Redactor};
 use crate::history;
-use crate::integrity::Manifest;
 use crate::inventory::Globs;
 use crate::pipeline::Allowance;
 use crate::policy::{FailurePattern, Stage};
@@ -383,49 +381,40 @@ impl<'a> Governing<'a> {
         Ok(findings)
     }
 
-    /// Signs every tree, verifies what was signed, and holds it against what guard looked at.
+    /// Signs every tree as guard looked at it, and verifies what was signed.
     fn sealed(&mut self, watch: Option<&Watch>) -> Result<Vec<Finding>, String> {
-        let context = self.terms.context;
+        let mut seen = Vec::new();
+        for target in self.terms.targets {
+            let Some(tree) = watch.and_then(|watch| watch.whole(target)) else {
+                let text = "it leads to no tree that guard looked at";
+                let finding = Finding::new(&codes::RUN_UNSEALED, text);
+                return Ok(vec![finding.at(rollback::shown(target))]);
+            };
+            seen.push(tree);
+        }
         let sign = SignArgs::through_cache(self.terms.targets.to_vec());
-        let (mut report, signed) = sign
-            .seal(context)
-            .map_err(|failure| failure.message().to_owned())?;
-        let mut findings = std::mem::take(&mut report.findings);
+        let mut signed = match sign.seal(self.terms.context, &seen) {
+            Ok(signed) => signed,
+            Err(failure) => return Ok(failure.findings.into_iter().map(unsealed).collect()),
+        };
+        let mut findings = std::mem::take(&mut signed.findings);
         let manifests = self.terms.targets.iter().map(|one| one.join(MANIFEST_NAME));
         let mut verified = self.verify(manifests.collect())?;
         findings.append(&mut verified.findings);
-        self.did.sign = Some(report);
+        self.did.sign = Some(signed);
         self.did.verify = Some(verified);
-        for (target, signed) in self.terms.targets.iter().zip(&signed) {
-            findings.extend(unseen((target, watch), &signed.sealed.manifest)?);
-        }
         Ok(findings)
     }
 }
 
-/// A tree that was sealed otherwise than guard saw it.
-fn unseen(
-    (target, watch): (&Path, Option<&Watch>),
-    manifest: &Manifest,
-) -> Result<Option<Finding>, String> {
-    let name = rollback::shown(target);
-    let Some(seen) = watch.and_then(|watch| watch.whole(target)) else {
-        let text = "what was sealed is not a tree that guard looked at";
-        return Ok(Some(Finding::new(&codes::RUN_UNSEALED, text).at(name)));
-    };
-    let options = &manifest.options;
-    let left_out = Globs::compile(&options.exclude).map_err(|error| error.to_string())?;
-    let is_sealed = |path: &RelPath| {
-        let is_own = path.as_bytes() == MANIFEST_NAME.as_bytes();
-        let is_exempt = options.exempt.iter().any(|one| path.is_within(one));
-        !is_own && !is_exempt && !left_out.excludes(path)
-    };
-    let seen = seen.part(is_sealed);
-    let different = seen.first_difference(&manifest.inventory);
-    Ok(different.map(|path| {
-        let text = "sealed otherwise than guard saw it: it changed in between";
-        Finding::new(&codes::RUN_UNSEALED, text).at(naming::below(&name, path))
-    }))
+/// What kept a tree from being sealed.
+fn unsealed(reason: Finding) -> Finding {
+    let finding = Finding::new(&codes::RUN_UNSEALED, reason.message);
+    Finding {
+        path: reason.path,
+        hint: reason.hint,
+        ..finding
+    }
 }
 
 impl Hands for Governing<'_> {
