@@ -71,15 +71,17 @@ pub fn can_confine() -> bool {
     false
 }
 
-/// Everything that lies beside the way from the root to a directory.
+/// Everything that lies beside the way from the root to a directory. No links: what they lead to lies beside it
+/// as well, or below it, where a grant would undo what is forbidden.
 #[cfg(target_os = "linux")]
 fn beside(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut places = Vec::new();
     let mut way = directory;
     while let Some(parent) = way.parent() {
         for entry in std::fs::read_dir(parent)? {
-            let path = entry?.path();
-            if path != way {
+            let entry = entry?;
+            let path = entry.path();
+            if path != way && !entry.file_type()?.is_symlink() {
                 places.push(path);
             }
         }
@@ -100,6 +102,7 @@ mod tests {
         let inner = top.join("a/b");
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(top.join("a/file"), "").unwrap();
+        std::os::unix::fs::symlink("a/b", top.join("link")).unwrap();
         std::fs::create_dir(top.join("other")).unwrap();
         let places = beside(&inner).unwrap();
         for wanted in [top.join("a/file"), top.join("other")] {
@@ -107,6 +110,7 @@ mod tests {
         }
         let leads_in = |place: &PathBuf| inner.starts_with(place);
         assert!(!places.iter().any(leads_in));
+        assert!(!places.contains(&top.join("link")));
         assert!(places.contains(&PathBuf::from("/dev")));
     }
 }

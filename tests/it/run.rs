@@ -262,6 +262,14 @@ fn a_confined_stage_writes_where_it_may_and_finds_room_for_temporary_files() {
         name.to_string_lossy().starts_with("temporary")
     };
     assert!(!left.iter().any(is_temporary), "{left:?}");
+    // A link beside the working directory is no way into what is forbidden in it.
+    let link = place.path().with_extension("link");
+    std::os::unix::fs::symlink(place.at("config"), &link).unwrap();
+    let script = format!("echo bad > {}/core.json", link.display());
+    policy(&place, &script, json!({}));
+    let ran = run(&place, &[]);
+    std::fs::remove_file(&link).unwrap();
+    assert!(codes(&ran.json()).contains(&"run.command_failed".into()));
 }
 
 #[test]
