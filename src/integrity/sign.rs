@@ -472,10 +472,11 @@ fn take_tree(
     }
     if let Some(seen) = request.seen {
         let is_exempt = |path: &RelPath| exempt.iter().any(|one| path.is_within(one));
-        let seen = seen.part(|path| !excludes.excludes(path) && !is_exempt(path));
-        refused.extend(seen.first_difference(&taken.inventory).map(|path| {
+        let is_sealed = |path: &RelPath| !excludes.excludes(path) && !is_exempt(path);
+        let mut changes = inventory::diff(seen, &taken.inventory).into_iter();
+        refused.extend(changes.find(|one| is_sealed(one.path)).map(|one| {
             let text = "it changed after it was looked at and before it was sealed";
-            Finding::new(&codes::RUN_UNSEALED, text).at(below(&root, path))
+            Finding::new(&codes::RUN_UNSEALED, text).at(below(&root, one.path))
         }));
     }
     if !refused.is_empty() {

@@ -246,8 +246,10 @@ impl Inventory {
             hasher.update(&[0]);
             hasher.update(entry.kind().name().as_bytes());
             hasher.update(&entry.mode().unwrap_or(0).to_be_bytes());
-            if let Some(content) = entry.content() {
-                hasher.update(&content.0);
+            match entry {
+                Entry::File(file) => hasher.update(&file.sha256.0),
+                Entry::Symlink(link) => hasher.update(&link.sha256().0),
+                Entry::Directory { .. } | Entry::Special(_) => {}
             }
         }
         hasher.finish()
@@ -255,32 +257,9 @@ impl Inventory {
 
     /// The part whose paths a pattern matches, or lie in a directory that one matches.
     pub fn filtered(&self, only: &Globs) -> Self {
-        self.part(|path| only.excludes(path))
-    }
-
-    /// The part of which the paths are wanted.
-    pub fn part(&self, is_wanted: impl Fn(&RelPath) -> bool) -> Self {
-        let wanted = self.entries.iter().filter(|(path, _)| is_wanted(path));
+        let matching = self.entries.iter().filter(|(path, _)| only.excludes(path));
         Self {
-            entries: wanted.cloned().collect(),
-        }
-    }
-
-    /// The first path, in order, at which two trees differ in kind, mode or content; `None` where they do not.
-    pub fn first_difference<'t>(&'t self, other: &'t Self) -> Option<&'t RelPath> {
-        let is_same = |(path, entry): (&RelPath, &Entry), (other, there): (&RelPath, &Entry)| {
-            let content = |entry: &Entry| (entry.kind(), entry.mode(), entry.content());
-            path == other && content(entry) == content(there)
-        };
-        let (mut ours, mut theirs) = (self.iter(), other.iter());
-        loop {
-            match (ours.next(), theirs.next()) {
-                (Some(one), Some(other)) if is_same(one, other) => {}
-                (one, other) => {
-                    let paths = [one, other].into_iter().flatten();
-                    return paths.map(|(path, _)| path).min();
-                }
-            }
+            entries: matching.cloned().collect(),
         }
     }
 
@@ -319,15 +298,6 @@ impl Inventory {
 }
 
 impl Entry {
-    /// The digest of a file's content, or of a link's target.
-    fn content(&self) -> Option<Digest> {
-        match self {
-            Self::File(file) => Some(file.sha256),
-            Self::Symlink(link) => Some(link.sha256()),
-            Self::Directory { .. } | Self::Special(_) => None,
-        }
-    }
-
     /// The type of the entry.
     pub fn kind(&self) -> Kind {
         match self {

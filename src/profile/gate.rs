@@ -50,7 +50,7 @@ impl RunRequest<'_> {
     /// The least change that counts of a stage's metric with this past, as a share.
     pub(super) fn effect_floor(&self, (stage, metric): (&str, Metric), history: &[f64]) -> f64 {
         let newest = &history[history.len().saturating_sub(NEWEST)..];
-        // Of no past everything counts, and nothing is judged.
+        // Without a past nothing is judged.
         let size = median(newest).max(f64::MIN_POSITIVE);
         let least = match metric {
             // What all have in common has no unit.
